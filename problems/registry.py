@@ -1,0 +1,467 @@
+"""Names for problems, optimizers, initializers and schedules: one class serves them all."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+
+from problems.bounds import Bound, OneOf, Range
+from problems.names import Spec, UsageError, parse, render
+
+T = TypeVar("T")
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting of a factory, with what it may be."""
+
+    name: str
+    kind: str  # "number", "integer", "flag", "text", "numbers" or "integers" (tuples), or "nested" (a spec)
+    default: Any
+    bound: Bound | OneOf | None
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    def __str__(self) -> str:
+        default = "" if self.required else f"={render(self.default)}"
+        return f"{self.name}{default}" + (f" {self.bound}" if self.bound else "")
+
+    def check(self, owner: str, value: Any) -> Any:
+        """The value in its canonical form.
+
+        Raises:
+            UsageError: ``owner: name must be ..., got ...``.
+        """
+        say = f"{owner}: {self.name} must be"
+        if value is None and self.default is None:
+            return None
+        if self.kind == "flag":
+            if isinstance(value, bool):
+                return value
+            raise UsageError(f"{say} True or False, got {render(value)}")
+        if self.kind == "text":
+            if isinstance(value, Spec) and not value.args and not value.kwargs:
+                value = value.name  # a bare word is taken as text where text is wanted
+            if not isinstance(value, str) or (isinstance(self.bound, OneOf) and value not in self.bound):
+                raise UsageError(f"{say} {self.bound or 'text'}, got {render(value)}")
+            return value
+        if self.kind in ("numbers", "integers"):
+            entries = value if isinstance(value, tuple) else (value,)
+            return tuple(self._number(say, entry) for entry in entries)
+        return self._number(say, value)
+
+    def _number(self, say: str, value: Any) -> float | int:
+        whole = self.kind in ("integer", "integers")
+        if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value % 1):
+            raise UsageError(f"{say} {'a whole number' if whole else 'a number'}, got {render(value)}")
+        if not abs(value) <= sys.float_info.max:
+            raise UsageError(f"{say} finite, got {render(value)}")
+        value = int(value) if whole else float(value)
+        if self.bound is not None and value not in self.bound:
+            raise UsageError(f"{say} {self.bound}, got {value:g}")
+        return value
+
+
+def _annotation(parameter: inspect.Parameter, namespace: Mapping[str, Any]) -> Any:
+    """The annotation as an object; a name that is imported for type checkers only reads as None."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    try:
+        return eval(parameter.annotation, dict(namespace))
+    except (NameError, TypeError):
+        return None
+
+
+def parameters_of(factory: Callable[..., Any], skip: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
+    """The settings of a factory, read off its signature and annotations."""
+    namespace = getattr(sys.modules.get(factory.__module__), "__dict__", {})
+    found = []
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.name in skip or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        kind, bound = _kind(_annotation(parameter, namespace), parameter.default)
+        found.append(Parameter(parameter.name, kind, parameter.default, bound))
+    return tuple(found)
+
+
+def _kind(annotation: Any, default: Any) -> tuple[str, Bound | OneOf | None]:
+    bound = None
+    if get_origin(annotation) is Annotated:
+        annotation, bound = get_args(annotation)[:2]
+    if get_origin(annotation) in (Union, UnionType):
+        options = [a for a in get_args(annotation) if a is not type(None)]
+        if len(options) == 1:
+            return _kind(options[0], default)
+        if float in options:  # such as float | Tensor
+            return "number", bound
+    kinds = {bool: "flag", int: "integer", float: "number", str: "text", tuple: "numbers"}
+    of_annotation = kinds.get(get_origin(annotation) or annotation)
+    of_default = kinds.get(type(default), "nested" if default is REQUIRED else "number")
+    kind = of_annotation or of_default
+    entries = get_args(annotation) if of_annotation else tuple(map(type, default if kind == "numbers" else ()))
+    return "integers" if kind == "numbers" and set(entries) - {Ellipsis} == {int} else kind, bound
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A named factory with what is known of it."""
+
+    name: str
+    factory: Callable[..., T]
+    parameters: tuple[Parameter, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    source: Path | None = None  # the file of a user's own definition
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        lines = (inspect.getdoc(self.factory) or "").strip().splitlines()
+        return lines[0].rstrip(".") if lines else ""
+
+    @property
+    def tune(self) -> Mapping[str, Range]:
+        """Where tuning searches: setting -> range."""
+        return self.meta.get("tune", {})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short digest of the definition, so that results of an older one are not taken for its own."""
+        try:
+            text = self.source.read_text() if self.source else inspect.getsource(self.factory)
+        except (OSError, TypeError):
+            text = repr(self.factory)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Registry(Generic[T]):
+    """Factories by name.
+
+    Args:
+        kind: the word for one entry in messages, as in ``unknown optimizer 'adm'``.
+        packages: where the built-in definitions are: modules, or packages whose modules (but those
+            that begin with an underscore) are imported on first use.
+        numbers: a registry whose entries may stand for any number (schedules).
+        nested: the registry of arguments that are specs themselves; this one unless given.
+        adopt: makes an entry of an object named by ``file.py:Name``; None refuses it.
+        families: name prefixes such as ``torch.`` and what finds their members.
+        skip: arguments of every factory that the suite supplies.
+
+    Third-party packages join through the entry-point group ``suite.<kind>s``.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *packages: str,
+        numbers: Registry[Any] | None = None,
+        nested: Registry[Any] | None = None,
+        adopt: Callable[[Any, str], Entry[T] | None] | None = None,
+        families: Mapping[str, Callable[[str], Entry[T]]] | None = None,
+        skip: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
+        self.packages = packages
+        self.numbers = numbers
+        self.nested = nested if nested is not None else self
+        self.families = dict(families or {})
+        self.skip = skip
+        self._adopt = adopt
+        self._entries: dict[str, Entry[T]] = {}
+        self._foreign: dict[str, Entry[T]] = {}
+        self._aliases: dict[str, str] = {}
+        self._loaded = False
+
+    # registering -----------------------------------------------------------------------
+
+    def __call__(
+        self, name: str | None = None, *, aliases: tuple[str, ...] = (), **meta: Any
+    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Decorate a factory: ``@optimizer(section="8.5.2", tune={...})``."""
+        if callable(name):
+            raise UsageError(f"@{self.kind} needs parentheses: @{self.kind}()")
+
+        def register(factory: Callable[..., T]) -> Callable[..., T]:
+            entry = self.entry(factory, name or factory.__name__, aliases=aliases, **meta)
+            factory.__registered__ = entry  # type: ignore[attr-defined]  # found again by file.py:Name
+            if factory.__module__.partition(".")[0] != "_suite_user":
+                self.add(entry)
+            return factory
+
+        return register
+
+    def entry(self, factory: Callable[..., T], name: str, *, aliases: tuple[str, ...] = (), **meta: Any) -> Entry[T]:
+        """An entry for a factory, or for what ``adopt`` makes one of; not registered."""
+        adopted = None if self._adopt is None else self._adopt(factory, name)
+        if adopted is not None:
+            factory, parameters, meta = adopted.factory, adopted.parameters, {**adopted.meta, **meta}
+        else:
+            parameters = parameters_of(factory, self.skip)
+        unknown = sorted(set(meta.get("tune", {})) - {p.name for p in parameters})
+        if unknown:
+            raise UsageError(f"{name}: tune names {unknown[0]}, which is not one of its settings")
+        return Entry(name, factory, parameters, meta, aliases)
+
+    def add(self, entry: Entry[T]) -> None:
+        """Register an entry.
+
+        Raises:
+            UsageError: the name or an alias is taken by another factory.
+        """
+        for name in (entry.name, *entry.aliases):
+            taken = self._entries.get(self._aliases.get(name, name))
+            if taken is not None and _home(taken.factory) != _home(entry.factory):
+                raise UsageError(f"{self.kind} {name!r} is registered already, by {taken.factory.__module__}")
+        self._entries[entry.name] = entry
+        self._aliases.update({alias: entry.name for alias in entry.aliases})
+
+    # looking up ------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for name in self.packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
+                if not module.name.startswith("_") and not module.ispkg:
+                    importlib.import_module(f"{name}.{module.name}")
+        for point in entry_points(group=f"suite.{self.kind}s"):
+            self._import_point(point)
+
+    def _import_point(self, point: Any) -> None:
+        """One package's broken definition must not take the others down: it is said and passed over."""
+        try:
+            self.add(self._of_object(point.load(), point.name))
+        except Exception as error:
+            print(f"{self.kind} {point.name!r} ({point.value}) cannot be loaded: {error}", file=sys.stderr)
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        self._load()
+        return iter(self._entries[name] for name in sorted(self._entries))
+
+    def names(self) -> list[str]:
+        """The registered names, sorted, without aliases."""
+        return [entry.name for entry in self]
+
+    def find(self, name: str) -> Entry[T]:
+        """The entry of a name, an alias, ``family.Member``, ``file.py:Name`` or ``package.module:Name``.
+
+        Raises:
+            UsageError: there is none; the message suggests near ones.
+        """
+        self._load()
+        name = self._aliases.get(name, name)
+        if name in self._entries:
+            return self._entries[name]
+        if name not in self._foreign:
+            self._foreign[name] = self._find_foreign(name)
+        return self._foreign[name]
+
+    def _find_foreign(self, name: str) -> Entry[T]:
+        prefix, _, member = name.partition(".")
+        if ":" in name:
+            return self._of_reference(name)
+        if prefix in self.families and member:
+            return self.families[prefix](member)
+        near = difflib.get_close_matches(name, [*self._entries, *self._aliases], n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(self.names())}"
+        raise UsageError(f"unknown {self.kind} {name!r}; {hint} (python -m suite list {self.kind}s)")
+
+    def _of_reference(self, reference: str) -> Entry[T]:
+        where, _, attribute = reference.rpartition(":")
+        module = _import_file(where) if where.endswith(".py") else _import_module(where)
+        try:
+            found: Any = module
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except AttributeError:
+            public = [n for n in vars(module) if not n.startswith("_")]
+            near = difflib.get_close_matches(attribute, public, n=3, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise UsageError(f"{where} has no {attribute!r}{hint}") from None
+        entry = self._of_object(found, reference)
+        source = Path(where).expanduser().resolve() if where.endswith(".py") else None
+        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source)
+
+    def _of_object(self, found: Any, name: str) -> Entry[T]:
+        entry: Entry[T] | None = getattr(found, "__dict__", {}).get("__registered__")  # not a parent class's
+        if entry is None and self._adopt is not None:
+            entry = self._adopt(found, name)
+        if entry is None and inspect.isfunction(found):
+            entry = self.entry(found, name)
+        if entry is None:
+            raise UsageError(f"{name} is {type(found).__name__} {found!r}, not a factory of {_a(self.kind)}")
+        return entry
+
+    # settings --------------------------------------------------------------------------
+
+    def bind(self, spec: Spec | str) -> Spec:
+        """The spec with every setting checked, named, and in the factory's order, defaults included.
+
+        The result is canonical: two texts that mean the same bind to equal specs.
+
+        Raises:
+            UsageError: unknown name or setting, wrong type, out of bounds, or missing.
+        """
+        spec = parse(spec) if isinstance(spec, str) else spec
+        entry = self.find(spec.name)
+        given = self._given(entry, spec)
+        bound = []
+        for parameter in entry.parameters:
+            if parameter.name not in given and parameter.required:
+                raise UsageError(f"{entry.name}: {parameter.name} must be given")
+            value = given.get(parameter.name, parameter.default)
+            bound.append((parameter.name, self._bind_value(entry, parameter, value)))
+        return Spec(entry.name, (), tuple(bound))
+
+    def named(self, spec: Spec) -> Spec:
+        """The spec as written but with every setting named, inside nested specs too; nothing is filled in.
+
+        Raises:
+            UsageError: unknown name or setting.
+        """
+        entry = self.find(spec.name)
+        given = self._given(entry, spec)
+        inside = {"nested": self.nested, "number": self.numbers}
+        for parameter in entry.parameters:
+            registry, value = inside.get(parameter.kind), given.get(parameter.name)
+            if registry is not None and isinstance(value, Spec):
+                given[parameter.name] = registry.named(value)
+        return Spec(entry.name, (), tuple(given.items()))
+
+    def _given(self, entry: Entry[T], spec: Spec) -> dict[str, Any]:
+        names = [p.name for p in entry.parameters]
+        if len(spec.args) > len(names):
+            takes = f"takes {', '.join(names)}" if names else "takes no settings"
+            raise UsageError(f"{entry.name}: too many settings; it {takes}")
+        given = dict(zip(names, spec.args, strict=False))
+        for key, value in spec.kwargs:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(names) or 'none'}"
+                raise UsageError(f"{entry.name}: unknown setting {key!r}; {hint}")
+            if key in given:
+                raise UsageError(f"{entry.name}: {key} is given twice")
+            given[key] = value
+        return given
+
+    def _bind_value(self, entry: Entry[T], parameter: Parameter, value: Any) -> Any:
+        if parameter.kind == "nested":
+            if not isinstance(value, Spec):
+                raise UsageError(
+                    f"{entry.name}: {parameter.name} must be {_a(self.nested.kind)} such as "
+                    f"{self.nested.names()[0]}, got {render(value)}"
+                )
+            return self.nested.bind(value)
+        if isinstance(value, Spec) and parameter.kind == "number" and self.numbers is not None:
+            schedule = self.numbers.bind(value)
+            for key, number in schedule.kwargs:
+                if isinstance(number, float):
+                    Parameter(f"{parameter.name}.{key}", "number", number, None).check(entry.name, number)
+            parameter.check(entry.name, dict(schedule.kwargs)["value"])
+            return schedule
+        return parameter.check(entry.name, value)
+
+    def build(self, bound: Spec, **supplied: Any) -> T:
+        """Call the factory with a bound spec's settings; they are not checked again.
+
+        Numbers may have been replaced by tensors, one value per lane.
+        """
+        entry = self.find(bound.name)
+        settings = {}
+        for key, value in bound.kwargs:
+            if isinstance(value, Spec):
+                numeric = next(p.kind for p in entry.parameters if p.name == key) != "nested"
+                registry = self.numbers if numeric and self.numbers is not None else self.nested
+                value = registry.build(value)
+            settings[key] = value
+        return entry.factory(**settings, **supplied)
+
+    def short(self, bound: Spec) -> Spec:
+        """The spec without the settings that are at their defaults: what a table shows."""
+        entry = self.find(bound.name)
+        kept = []
+        for parameter in entry.parameters:
+            value = bound.options[parameter.name]
+            if isinstance(value, Spec):
+                registry = self.nested if parameter.kind == "nested" or self.numbers is None else self.numbers
+                kept.append((parameter.name, registry.short(value)))
+            elif parameter.required or value != parameter.default:
+                kept.append((parameter.name, value))
+        return Spec(bound.name, (), tuple(kept))
+
+    def fingerprint(self, bound: Spec) -> str:
+        """A digest of the definitions that a bound spec stands on."""
+        parts = [self.find(bound.name).fingerprint]
+        for parameter in self.find(bound.name).parameters:
+            value = bound.options[parameter.name]
+            if isinstance(value, Spec):
+                registry = self.nested if parameter.kind == "nested" or self.numbers is None else self.numbers
+                parts.append(registry.fingerprint(value))
+        return "-".join(parts)
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def _home(factory: Callable[..., Any]) -> tuple[str, str]:
+    """Where a factory is defined; a module that is loaded anew defines the same ones."""
+    return factory.__module__, factory.__qualname__
+
+
+def _import_file(path: str) -> ModuleType:
+    """Import a user's file under a name of its own; its errors are told with the line that raised them."""
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise UsageError(f"{path}: no such file (looked for {file})")
+    name = "_suite_user." + hashlib.sha256(str(file).encode()).hexdigest()[:12]
+    if name in sys.modules:
+        return sys.modules[name]
+    location = importlib.util.spec_from_file_location(name, file)
+    assert location is not None and location.loader is not None
+    module = importlib.util.module_from_spec(location)
+    sys.modules[name] = module
+    try:
+        location.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt | UsageError):
+            raise
+        raise UsageError(f"{path} cannot be imported: {_told(error, str(file))}") from error
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{name} cannot be imported: {_told(error, name)}") from error
+
+
+def _told(error: BaseException, file: str) -> str:
+    line = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while trace is not None and line is None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
