@@ -1,0 +1,128 @@
+"""CIFAR-10 and CIFAR-100: pickled batches, read without letting them run code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import tarfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from problems.data import download, folders, vision
+from problems.data.splits import Splits
+from problems.problem import Data
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _Set:
+    folder: str  # in the archive and below a data folder
+    train: tuple[str, ...]
+    test: str
+    labels: str
+    classes: int
+    theirs: str  # torchvision's class
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*self.train, self.test)
+
+
+SETS = {
+    "cifar10": _Set(
+        "cifar-10-batches-py", tuple(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "labels", 10, "CIFAR10"
+    ),
+    "cifar100": _Set("cifar-100-python", ("train",), "test", "fine_labels", 100, "CIFAR100"),
+}
+_ALLOWED = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes arrays and plain values only: a pickle can otherwise run anything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module.rpartition(".")[2], name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"asks for {module}.{name}, which image data do not need")
+        return super().find_class(module, name)
+
+
+def places(name: str) -> tuple[str, ...]:
+    """The folders below a data folder in which the files may lie; the first is where downloads go."""
+    folder = SETS[name].folder
+    return (folder, f"{name}/{folder}", f"{name.replace('cifar', 'cifar-')}/{folder}")
+
+
+def where(name: str) -> Path | None:
+    """The folder that has all batches, compressed or not; None where none has."""
+    found = folders.find(SETS[name].files, places(name))
+    return None if found is None else found[SETS[name].test].parent
+
+
+def fetch(name: str, progress: download.Progress = download.on_stderr) -> Path:
+    """Download and unpack the batches into the cache; the folder they are in.
+
+    Raises:
+        FetchFailed: no network, a wrong checksum, or no right to write.
+    """
+    published = getattr(vision.datasets(), SETS[name].theirs)
+    archive = download.Remote(published.filename, (published.url,), published.tgz_md5)
+    target = folders.cache() / SETS[name].folder
+    download.fetch([archive], folders.cache(), progress)
+    with download.locked(folders.cache()):
+        if not target.is_dir():
+            part = folders.cache() / f"{name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            with tarfile.open(folders.cache() / archive.name) as packed:
+                packed.extractall(part, filter="data")
+            (part / SETS[name].folder).replace(target)
+            shutil.rmtree(part)
+            (folders.cache() / archive.name).unlink()
+    return target
+
+
+@lru_cache
+def load(name: str) -> Splits:
+    """50000 training and 10000 test images x [n, 3, 32, 32] in [0, 1], labels [n].
+
+    Fetched when it is nowhere; no network is used when the files are there.
+
+    Raises:
+        DataMissing: not here, and it could not be fetched.
+        DataDamaged: a file is not what it should be.
+    """
+    known = SETS[name]
+    found = folders.present_or_fetched(name, known.files, places(name), fetch)
+    return Splits(_joined([found[file] for file in known.train], known), test=_joined([found[known.test]], known))
+
+
+def _joined(paths: list[Path], known: _Set) -> Data:
+    """The images of several batches, as floats in one tensor that is allocated once."""
+    import torch
+
+    parts = [_batch(path, known) for path in paths]
+    images = torch.empty(sum(len(labels) for _, labels in parts), 3, 32, 32)
+    for part, (pixels, _) in zip(images.split([len(labels) for _, labels in parts]), parts, strict=True):
+        torch.div(pixels.view(-1, 3, 32, 32), 255, out=part)
+    return Data((images, torch.cat([labels for _, labels in parts])))
+
+
+def _batch(path: Path, known: _Set) -> tuple[Tensor, Tensor]:
+    """Pixels [n, 3072] as bytes, and labels [n]."""
+    import torch
+
+    raw = folders.contents(path)
+    try:
+        entries = _Unpickler(io.BytesIO(raw), encoding="latin1").load()
+        pixels, labels = entries["data"], torch.tensor(entries[known.labels])
+    except Exception as error:  # unpickling arbitrary bytes can fail in any way
+        raise folders.damaged(path, f"is not a batch of {known.theirs} ({type(error).__name__}: {error})") from error
+    if pixels.ndim != 2 or pixels.shape[1] != 3072 or len(pixels) != len(labels) or not len(labels):
+        raise folders.damaged(path, f"needs images [n, 3072] and n labels, has {pixels.shape} and {len(labels)}")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < known.classes:
+        raise folders.damaged(path, f"labels must be in 0 … {known.classes - 1}, found {int(labels.max())}")
+    return torch.from_numpy(pixels), labels

@@ -1,0 +1,102 @@
+"""Data that are computed: each set depends on its arguments alone, on every machine."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from problems.data.splits import Splits
+from problems.problem import Data
+
+
+def _data(*arrays: Any) -> Data:
+    """Arrays as float32 examples."""
+    import torch
+
+    return Data(tuple(torch.from_numpy(a.astype("float32")) for a in arrays))
+
+
+def random_rotation(size: int, random: Any) -> Any:
+    """A rotation [size, size], uniformly distributed, by the subgroup algorithm.
+
+    Start with the plane rotation [[cos t, sin t], [−sin t, cos t]], t = 2π·U(0, 1). For d = 2 …
+    size − 1 draw v ~ N(0, I) in d + 1 dimensions, normalize it, let x = (e₁ − v)/‖e₁ − v‖ and
+    set R ← (I − 2xxᵀ) diag(1, R). At the end R ← −R.
+
+    Args:
+        random: a ``numpy.random.RandomState``, from which all draws are taken.
+
+    Source: Diaconis & Shahshahani 1987, in the form of DeepOBS (Schneider et al. 2019).
+    """
+    import numpy as np
+
+    t = 2 * np.pi * random.uniform()
+    rotation = np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]])
+    for d in range(2, size):
+        v = random.normal(size=d + 1)
+        v /= np.linalg.norm(v)
+        x = np.eye(d + 1)[0] - v
+        x /= np.linalg.norm(x)
+        grown = np.block([[np.ones((1, 1)), np.zeros((1, d))], [np.zeros((d, 1)), rotation]])
+        rotation = grown - 2 * np.outer(x, x @ grown)
+    return -rotation
+
+
+@lru_cache
+def gaussian_points(count: int, size: int, std: float, seed: int) -> Data:
+    """Points [count, size] of N(0, std²), from one ``RandomState(seed)``."""
+    import numpy as np
+
+    return _data(np.random.RandomState(seed).normal(0.0, std, (count, size)))
+
+
+@lru_cache
+def regression(features: int, noise: float, seed: int) -> Splits:
+    """y = wᵀx + b + noise·ε with x, w, ε ~ N(0, 1) and b ~ N(0, 1): x [n, features], y [n, 1].
+
+    1000 examples for training, 250 for validation, 250 for test.
+    """
+    import numpy as np
+
+    random = np.random.RandomState(seed)
+    w, b = random.normal(size=(features, 1)), random.normal()
+
+    def part(count: int) -> Data:
+        x = random.normal(size=(count, features))
+        return _data(x, x @ w + b + noise * random.normal(size=(count, 1)))
+
+    return Splits(part(1000), part(250), part(250))
+
+
+@lru_cache
+def adding(length: int, count: int, seed: int) -> Splits:
+    """The adding problem: sequences x [n, length, 2] and what two of their values add up to, y [n, 1].
+
+    The first component of each element is drawn from U(−1, 1). The second marks: 1 at one of
+    the first ten elements (at most half the length) and at another of the first half, −1 at
+    the first and last element unless marked, 0 elsewhere. With X₁, X₂ the marked values
+    (X = 0 for the first element), y = 0.5 + (X₁ + X₂)/4. ``count`` sequences for training and
+    a quarter of that for validation and for test.
+
+    Source: Hochreiter & Schmidhuber 1997, section 5.4, with one length for all sequences
+    (there it varies by a tenth).
+    """
+    import numpy as np
+
+    random = np.random.RandomState(seed)
+
+    def part(count: int) -> Data:
+        values = random.uniform(-1.0, 1.0, (count, length))
+        rows, half = np.arange(count), length // 2
+        first = random.randint(min(10, half), size=count)
+        second = random.randint(half - 1, size=count)
+        second += second >= first  # one of those not yet marked
+        values[rows[first == 0], 0] = 0.0
+        values[rows[second == 0], 0] = 0.0
+        marks = np.zeros((count, length))
+        marks[:, [0, -1]] = -1.0
+        marks[rows, first] = marks[rows, second] = 1.0
+        total = values[rows, first] + values[rows, second]
+        return _data(np.stack([values, marks], axis=2), 0.5 + total[:, None] / 4)
+
+    return Splits(part(count), part(max(count // 4, 1)), part(max(count // 4, 1)))

@@ -1,0 +1,172 @@
+"""Tables in files of the user's: CSV, LIBSVM and NPZ, as inputs [n, features] and targets [n]."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from problems.data.folders import DataMissing, contents, damaged, roots
+from problems.data.splits import Splits, shuffled
+from problems.names import UsageError
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+Table = tuple["ndarray[Any, Any]", "ndarray[Any, Any]"]  # inputs [n, features], targets [n]
+
+
+def resolve(file: str) -> Path:
+    """The path of a file that the user names: as given, or below ``SUITE_DATA``; compressed ones with their suffix.
+
+    Raises:
+        DataMissing: there is no such file; the message lists where it was looked for.
+    """
+    given = Path(file).expanduser()
+    candidates = [given, *(root / given for root in roots())]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise DataMissing(f"{file}: no such file; looked for {', '.join(map(str, candidates))}")
+
+
+def read(file: str, target: str = "") -> Table:
+    """Inputs and targets of a table.
+
+    * ``.csv``: a header line, numbers; the target is the named column, by default the last.
+    * ``.npz``: arrays ``x`` [n, ...] and ``y`` [n].
+    * ``.libsvm``, ``.svm``, or any other name: lines ``target index:value …``, indices from 1.
+
+    Each may end in ``.gz`` or ``.xz``.
+
+    Raises:
+        DataMissing: there is no such file.
+        DataDamaged: something in it is not a number, is missing, or is not finite.
+    """
+    path = resolve(file)
+    kind = Path(path.stem if path.suffix in (".gz", ".xz") else path.name).suffix
+    reader = {".csv": _csv, ".npz": _npz}.get(kind, _libsvm)
+    x, y = reader(path, target)
+    _need_finite(path, x, y)
+    return x, y
+
+
+def _need_finite(path: Path, x: Any, y: Any) -> None:
+    import numpy as np
+
+    if not len(x):
+        raise damaged(path, "has no rows")
+    bad = ~(np.isfinite(x).all(axis=1) & np.isfinite(y))
+    if bad.any():
+        first = int(bad.argmax()) + 1
+        raise damaged(path, f"{int(bad.sum())} rows have a missing or infinite value, the first is row {first}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return contents(path).decode()
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"is not text: {error}") from error
+
+
+def _csv(path: Path, target: str) -> Table:
+    import numpy as np
+
+    lines = list(csv.reader(io.StringIO(_text(path))))
+    if len(lines) < 2:
+        raise damaged(path, "needs a header line and at least one row")
+    header, rows = lines[0], [line for line in lines[1:] if line]
+    if target and target not in header:
+        raise UsageError(f"{path}: no column {target!r}; there are {', '.join(header)}")
+    at = header.index(target) if target else len(header) - 1
+    values = np.empty((len(rows), len(header)))
+    for i, row in enumerate(rows):
+        if len(row) != len(header):
+            raise damaged(path, f"row {i + 1} has {len(row)} fields, the header {len(header)}")
+        for j, entry in enumerate(row):
+            values[i, j] = _number(path, entry, f"row {i + 1}, column {header[j]!r}")
+    return np.delete(values, at, axis=1), values[:, at]
+
+
+def _number(path: Path, text: str, where: str) -> float:
+    """An empty field reads as NaN, which is refused later together with the others."""
+    try:
+        return float(text) if text.strip() else float("nan")
+    except ValueError:
+        raise damaged(path, f"{where} is {text!r}, not a number") from None
+
+
+def _npz(path: Path, target: str) -> Table:
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(contents(path)), allow_pickle=False) as arrays:
+            if not {"x", "y"} <= set(arrays.files):
+                raise damaged(path, f"must have arrays x and y, has {', '.join(arrays.files) or 'none'}")
+            x, y = arrays["x"], arrays["y"]
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        raise error if isinstance(error, UsageError) else damaged(path, str(error)) from error
+    if x.ndim < 1 or y.ndim != 1 or len(x) != len(y):
+        raise damaged(path, f"needs x [n, ...] and y [n], has {x.shape} and {y.shape}")
+    return x.reshape(len(x), -1).astype(float), y.astype(float)
+
+
+def _libsvm(path: Path, target: str) -> Table:
+    import numpy as np
+
+    targets: list[float] = []
+    entries: list[tuple[int, int, float]] = []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        for field in fields[1:]:
+            index, colon, value = field.partition(":")
+            if not colon or not index.isdigit() or int(index) < 1:
+                raise damaged(path, f"line {number}: expected index:value with an index from 1, got {field!r}")
+            entries.append((len(targets), int(index) - 1, _number(path, value, f"line {number}, index {index}")))
+        targets.append(_number(path, fields[0], f"line {number}, target"))
+    x = np.zeros((len(targets), 1 + max((column for _, column, _ in entries), default=0)))
+    for row, column, entry in entries:
+        x[row, column] = entry
+    return x, np.array(targets)
+
+
+def _standardized(x: Any, train: Any) -> Any:
+    """Columns less their mean, over their standard deviation, both of the rows ``train``; constant ones become 0."""
+    std = x[train].std(axis=0)
+    return (x - x[train].mean(axis=0)) / (std + (std == 0))
+
+
+@lru_cache
+def split(file: str, target: str = "", *, classes: bool, seed: int = 0) -> Splits:
+    """A table as float32 inputs, standardized by the training part, and labels or standardized targets.
+
+    70 % of the rows for training, 15 % for validation and for test, by the seed. With
+    ``classes`` the distinct targets in ascending order become labels [n] = 0, 1, …; else the
+    targets [n, 1] are standardized like the inputs.
+
+    Raises:
+        DataMissing, DataDamaged: see :func:`read`.
+        UsageError: fewer than 8 rows, or with ``classes`` fewer than 2 or more than 1000 distinct targets.
+    """
+    import numpy as np
+    import torch
+
+    x, y = read(file, target)
+    if len(x) < 8:
+        raise UsageError(f"{file}: needs at least 8 rows to be split, has {len(x)}")
+    held = max(len(x) * 15 // 100, 1)
+    train = np.random.RandomState(seed).permutation(len(x))[: len(x) - 2 * held]  # as ``shuffled`` cuts
+    inputs = torch.from_numpy(_standardized(x, train).astype(np.float32))
+    if classes:
+        found, labels = np.unique(y, return_inverse=True)
+        if not 2 <= len(found) <= 1000:
+            raise UsageError(f"{file}: labels must have 2 to 1000 distinct values, found {len(found)}")
+        targets = torch.from_numpy(labels.astype(np.int64))
+    else:
+        targets = torch.from_numpy(_standardized(y[:, None], train).astype(np.float32))
+    return shuffled((inputs, targets), valid=held, test=held, seed=seed)

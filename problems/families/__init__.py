@@ -1,0 +1,1 @@
+"""The standard problems, a file per family."""

@@ -1,0 +1,134 @@
+"""How the flat parameter vector θ is made of named pieces."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from problems.names import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Role = Literal["weight", "bias", "other"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One named part of θ.
+
+    Args:
+        role: a ``weight`` is drawn by an initializer, a ``bias`` is set by its own rule,
+            and ``other`` (the coordinates of a test surface) starts where the problem says.
+        fan_in, fan_out: the numbers of inputs to and outputs of one unit; a convolution
+            kernel counts its receptive field. Weights must have them.
+        fill: the value of a bias; several values fill equal parts (the gates of an LSTM).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role = "weight"
+    fan_in: int = 0
+    fan_out: int = 0
+    fill: tuple[float, ...] = (0.0,)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def dense(name: str, inputs: int, outputs: int, bias: float | None = 0.0) -> list[Piece]:
+    """The pieces of a fully connected layer: weight [outputs, inputs] and bias [outputs]."""
+    pieces = [Piece(f"{name}.weight", (outputs, inputs), "weight", inputs, outputs)]
+    if bias is not None:
+        pieces.append(Piece(f"{name}.bias", (outputs,), "bias", fill=(bias,)))
+    return pieces
+
+
+def conv(name: str, inputs: int, outputs: int, side: int, bias: float | None = 0.0) -> list[Piece]:
+    """The pieces of a square 2-D convolution: kernel [outputs, inputs, side, side] and bias [outputs]."""
+    area = side * side
+    pieces = [Piece(f"{name}.weight", (outputs, inputs, side, side), "weight", inputs * area, outputs * area)]
+    if bias is not None:
+        pieces.append(Piece(f"{name}.bias", (outputs,), "bias", fill=(bias,)))
+    return pieces
+
+
+def recurrent(name: str, inputs: int, hidden: int, gates: Sequence[float]) -> list[Piece]:
+    """The pieces of a recurrent layer with stacked gates; ``gates`` are their biases.
+
+    ``input`` is [gates*hidden, inputs], ``hidden`` is [gates*hidden, hidden]. Each gate is a
+    layer of ``hidden`` units of its own, so fan_out counts one gate.
+    """
+    rows = len(gates) * hidden
+    return [
+        Piece(f"{name}.input", (rows, inputs), "weight", inputs, hidden),
+        Piece(f"{name}.hidden", (rows, hidden), "weight", hidden, hidden),
+        Piece(f"{name}.bias", (rows,), "bias", fill=tuple(gates)),
+    ]
+
+
+@dataclass(frozen=True)
+class Layout(Sequence[Piece]):
+    """The pieces of θ in order; piece i occupies ``offset(i) : offset(i) + size``."""
+
+    pieces: tuple[Piece, ...]
+
+    def __post_init__(self) -> None:
+        names = [piece.name for piece in self.pieces]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise UsageError(f"layout: the name {min(twice)!r} is used for two pieces")
+
+    @cached_property
+    def size(self) -> int:
+        """D, the number of parameters."""
+        return sum(piece.size for piece in self.pieces)
+
+    @cached_property
+    def spans(self) -> Mapping[str, tuple[int, int]]:
+        """name -> (first index, last index + 1) in θ."""
+        spans, at = {}, 0
+        for piece in self.pieces:
+            spans[piece.name] = (at, at + piece.size)
+            at += piece.size
+        return spans
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def,override]  # Sequence's overloads, as a tuple has them
+        return self.pieces[index]
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self.pieces)
+
+    def named(self, name: str) -> Piece:
+        """The piece of a name; unknown names get did-you-mean."""
+        for piece in self.pieces:
+            if piece.name == name:
+                return piece
+        near = difflib.get_close_matches(name, [p.name for p in self.pieces], n=1)
+        hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(p.name for p in self.pieces)
+        raise UsageError(f"layout: no piece {name!r}; {hint}")
+
+    def split(self, theta: Tensor) -> dict[str, Tensor]:
+        """Views of θ [..., D], one a piece, of shape [..., *piece.shape]; nothing is copied."""
+        if theta.shape[-1] != self.size:
+            raise ValueError(f"layout: theta must end in {self.size} numbers, got shape {tuple(theta.shape)}")
+        return {
+            piece.name: theta[..., start:stop].view(*theta.shape[:-1], *piece.shape)
+            for piece, (start, stop) in zip(self.pieces, self.spans.values(), strict=True)
+        }
+
+    def join(self, pieces: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of :meth:`split`, as a new tensor."""
+        import torch
+
+        ordered = [pieces[piece.name] for piece in self.pieces]
+        lead = ordered[0].shape[: ordered[0].dim() - len(self.pieces[0].shape)]
+        return torch.cat([tensor.reshape(*lead, -1) for tensor in ordered], dim=-1)

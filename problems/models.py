@@ -1,0 +1,201 @@
+"""Architectures, and the problems that they make of data: a problem is data × architecture × loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from problems.data.splits import Splits
+from problems.layout import Layout, Piece, conv, dense, recurrent
+from problems.problem import Metric, Pieces, Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Model:
+    """An architecture: the pieces of θ that it has, and ``apply(pieces, x [batch, ...]) -> outputs``."""
+
+    layout: Layout
+    apply: Callable[[Pieces, Tensor], Tensor]
+
+
+def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | None = 0.0) -> Model:
+    """Fully connected layers ``layer1`` … of sizes[0] inputs up to sizes[-1] outputs.
+
+    Args:
+        activation: a function of ``torch`` between layers; None for a linear net.
+        bias: what biases start at; None for layers without.
+    """
+    import torch
+
+    from problems.layers import linear
+
+    between = getattr(torch, activation) if activation else None
+    names = [f"layer{i}" for i in range(1, len(sizes))]
+    widths = zip(names, sizes[:-1], sizes[1:], strict=True)
+    layout = Layout(tuple(piece for name, m, n in widths for piece in dense(name, m, n, bias)))
+
+    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+        for i, name in enumerate(names):
+            if i and between is not None:
+                x = between(x)
+            x = linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"))
+        return x
+
+    return Model(layout, apply)
+
+
+def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Model:
+    """conv 5×5-32, pool 2, conv 5×5-64, pool 2, 1024, classes; ReLU, convolutions that keep the size.
+
+    ``side`` must be a multiple of 4. DeepOBS's 2c2d (Schneider et al. 2019), after
+    TensorFlow's tutorial "Deep MNIST for experts".
+    """
+    import torch
+
+    from problems.layers import conv2d, linear, max_pool2d
+
+    flat = 64 * (side // 4) ** 2
+    layout = Layout(
+        (
+            *conv("conv1", channels, 32, 5, bias),
+            *conv("conv2", 32, 64, 5, bias),
+            *dense("layer1", flat, 1024, bias),
+            *dense("layer2", 1024, classes, bias),
+        )
+    )
+
+    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+        for name in ("conv1", "conv2"):
+            x = conv2d(x, pieces[f"{name}.weight"], pieces[f"{name}.bias"], padding=2)
+            x = torch.relu(max_pool2d(x, 2))  # as pooling after ReLU, with a quarter of the work
+        x = torch.relu(linear(x.flatten(1), pieces["layer1.weight"], pieces["layer1.bias"]))
+        return linear(x, pieces["layer2.weight"], pieces["layer2.bias"])
+
+    return Model(layout, apply)
+
+
+def cnn_3c3d(classes: int) -> Model:
+    """conv 5×5-64, conv 3×3-96, conv 3×3-128 (the last keeps its size), 512, 256, classes, for 32 × 32 colour images.
+
+    Each convolution is followed by max-pooling 3 with stride 2; ReLU; biases 0. DeepOBS's 3c3d
+    (Schneider et al. 2019).
+    """
+    import torch
+
+    from problems.layers import conv2d, linear, max_pool2d
+
+    paddings = {"conv1": 0, "conv2": 0, "conv3": 1}
+    layout = Layout(
+        (
+            *conv("conv1", 3, 64, 5),
+            *conv("conv2", 64, 96, 3),
+            *conv("conv3", 96, 128, 3),
+            *dense("layer1", 1152, 512),
+            *dense("layer2", 512, 256),
+            *dense("layer3", 256, classes),
+        )
+    )
+
+    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+        for name, padding in paddings.items():
+            x = conv2d(x, pieces[f"{name}.weight"], pieces[f"{name}.bias"], padding=padding)
+            x = torch.relu(max_pool2d(x, 3, 2, ceil=True))
+        x = x.flatten(1)
+        for name in ("layer1", "layer2"):
+            x = torch.relu(linear(x, pieces[f"{name}.weight"], pieces[f"{name}.bias"]))
+        return linear(x, pieces["layer3.weight"], pieces["layer3.bias"])
+
+    return Model(layout, apply)
+
+
+def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip: bool = True) -> Model:
+    """A residual net for 32 × 32 colour images: 3 stages of ``blocks`` pairs of 3×3 convolutions.
+
+    x ← shortcut(x) + α·conv(relu(conv(relu(x)))), each stage but the first halving the image. The
+    shortcut takes every other pixel and fills new channels with 0 (He et al. 2016, option A).
+    The scalars α start at 0, which stands in for normalization (De & Smith 2020). Without
+    ``skip`` the shortcuts are left out and α is 1.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    from problems.layers import conv2d, linear
+
+    pieces_of, plan, inputs = [*conv("stem", 3, widths[0], 3)], [], widths[0]
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            name = f"stage{stage + 1}.block{block + 1}"
+            pieces_of += [*conv(f"{name}.conv1", inputs, width, 3), *conv(f"{name}.conv2", width, width, 3)]
+            if skip:
+                pieces_of.append(Piece(f"{name}.scale", (1,), "bias"))
+            plan.append((name, 2 if inputs != width else 1, width - inputs))
+            inputs = width
+    layout = Layout((*pieces_of, *dense("layer1", inputs, classes)))
+
+    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+        x = conv2d(x, pieces["stem.weight"], pieces["stem.bias"], padding=1)
+        for name, stride, more in plan:
+            part = [pieces[f"{name}.{key}"] for key in ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")]
+            h = conv2d(torch.relu(x), part[0], part[1], stride=stride, padding=1)
+            h = conv2d(torch.relu(h), part[2], part[3], padding=1)
+            if skip:
+                h = pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, more)) + pieces[f"{name}.scale"] * h
+            x = h
+        return linear(torch.relu(x).mean((2, 3)), pieces["layer1.weight"], pieces["layer1.bias"])
+
+    return Model(layout, apply)
+
+
+def lstm(inputs: int, hidden: int, outputs: int, forget_bias: float = 1.0) -> Model:
+    """One LSTM layer over x [batch, time, inputs], and a linear layer on its last state.
+
+    ``forget_bias``: where the forget gate's bias starts; 1 keeps the memory open at first
+    (Gers et al. 2000; Jozefowicz et al. 2015; *Deep Learning*, section 10.10.1).
+    """
+    from problems import layers
+
+    gates = (0.0, forget_bias, 0.0, 0.0)
+    layout = Layout((*recurrent("lstm", inputs, hidden, gates), *dense("layer1", hidden, outputs)))
+
+    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+        states = layers.lstm(x, pieces["lstm.input"], pieces["lstm.hidden"], pieces["lstm.bias"])
+        return layers.linear(states[:, -1], pieces["layer1.weight"], pieces["layer1.bias"])
+
+    return Model(layout, apply)
+
+
+def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
+    """Softmax cross-entropy of a model's outputs [batch, classes] against labels; ``accuracy`` beside it.
+
+    ``rest``: further fields of :class:`Problem`.
+    """
+    from problems.layers import accuracy, cross_entropy
+
+    return Problem(
+        name,
+        model.layout,
+        lambda pieces, batch: model.apply(pieces, batch[0]),
+        lambda outputs, batch: cross_entropy(outputs, batch[1]),
+        *data,
+        metrics={"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")},
+        **rest,
+    )
+
+
+def regressor(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
+    """Squared error summed over outputs, a mean over examples: ‖f(x) − y‖² for batches (x, y).
+
+    A batch of x alone is its own target, as for an autoencoder. ``rest``: further fields of
+    :class:`Problem`.
+    """
+
+    def squared_error(outputs: Tensor, batch: tuple[Tensor, ...]) -> Tensor:
+        return (outputs - batch[-1]).square().sum(1).mean()
+
+    return Problem(
+        name, model.layout, lambda pieces, batch: model.apply(pieces, batch[0]), squared_error, *data, **rest
+    )

@@ -1,0 +1,187 @@
+"""What is minimized: a loss over data, and what is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from problems.layout import Layout
+from problems.names import UsageError
+from problems.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+
+Batch = tuple["Tensor", ...]
+Pieces = Mapping[str, "Tensor"]
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Examples as tensors that lie on the device and are indexed, never loaded one by one.
+
+    Args:
+        tensors: each [n, ...]; the i-th rows together are example i.
+        drop_partial: when evaluating in batches of b, leave out the last n mod b examples,
+            as DeepOBS does on its test sets.
+    """
+
+    tensors: Batch
+    drop_partial: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = {len(tensor) for tensor in self.tensors}
+        if len(sizes) != 1 or 0 in sizes:
+            raise UsageError(f"data: every tensor needs the same number of examples, at least 1; got {sizes}")
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Data:
+        """The same examples elsewhere; only floating-point tensors change their type."""
+        moved = tuple(_moved(t, device, dtype) for t in self.tensors)
+        return dataclasses.replace(self, tensors=moved)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short SHA-256 digest of the examples, the same in every floating-point type and on every device."""
+        digest = hashlib.sha256()
+        for tensor in self.tensors:
+            plain = (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
+            digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+            digest.update(plain.numpy().data)
+        return digest.hexdigest()[:16]
+
+
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number beside the loss: ``value(outputs, batch)`` is its mean over the batch."""
+
+    value: Callable[[Tensor, Batch], Tensor]
+    better: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What counts as solved: the first evaluation at which ``measure`` is at least as good as ``value``."""
+
+    measure: str  # such as "valid_accuracy"
+    value: float
+    better: Literal["higher", "lower"]
+    origin: str  # where the number comes from
+
+    def reached(self, value: float) -> bool:
+        return value >= self.value if self.better == "higher" else value <= self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A minimum that theory gives, of the loss over the whole training split."""
+
+    loss: float
+    theta: Tensor | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A loss over a data set as a function of one flat vector θ.
+
+    ``loss(θ, batch) = criterion(predict(pieces of θ, batch), batch) [+ penalty(pieces)]``,
+    the mean over the batch's examples. All functions are pure; they are written for one θ
+    and lifted to many by ``torch.func.vmap``.
+
+    Args:
+        predict: (pieces, batch) -> outputs.
+        criterion: (outputs, batch) -> scalar.
+        metrics: further means over a batch, by name.
+        fixed: tensors of the definition that are not trained, such as the matrix of a quadratic;
+            ``predict`` and ``penalty`` find them by name among the pieces.
+        start: draws θ₀ [D] as the problem's source prescribes, on the CPU in float32.
+        flow: the training loss after gradient flow dθ/dt = −∇L from any ``start`` for time t, where
+            theory gives it; k steps of gradient descent at a small rate ε reach t = kε.
+        batch_size, epochs: the default budget of a run.
+        valid, test: None where the problem has no such split.
+    """
+
+    name: str
+    layout: Layout
+    predict: Callable[[Pieces, Batch], Tensor]
+    criterion: Callable[[Tensor, Batch], Tensor]
+    train: Data
+    valid: Data | None = None
+    test: Data | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    fixed: Mapping[str, Tensor] = field(default_factory=dict)
+    penalty: Callable[[Pieces], Tensor] | None = None
+    start: Callable[[Generator], Tensor] | None = None
+    target: Target | None = None
+    minimum: Known | None = None
+    flow: Callable[[float], float] | None = None
+    batch_size: int = 128
+    epochs: int = 10
+
+    def loss(self, theta: Tensor, batch: Batch) -> Tensor:
+        """The mean loss over a batch at θ [D]; a scalar."""
+        return self.loss_of(self.layout.split(theta), batch)
+
+    def loss_of(self, pieces: Pieces, batch: Batch) -> Tensor:
+        """The same from the pieces of θ, so that gradients need not be taken through the split."""
+        return self._loss(self._with_fixed(pieces), batch)[0]
+
+    def measure(self, theta: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The loss and every metric over a batch from one prediction."""
+        loss, outputs = self._loss(self._with_fixed(self.layout.split(theta)), batch)
+        return {"loss": loss, **{name: m.value(outputs, batch) for name, m in self.metrics.items()}}
+
+    def _with_fixed(self, pieces: Pieces) -> Pieces:
+        return {**pieces, **self.fixed} if self.fixed else pieces
+
+    def _loss(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor]:
+        outputs = self.predict(pieces, batch)
+        loss = self.criterion(outputs, batch)
+        return (loss if self.penalty is None else loss + self.penalty(pieces)), outputs
+
+    def better(self, measure: str) -> str:
+        """Whether ``higher`` or ``lower`` values of a measure such as ``valid_accuracy`` are better."""
+        name = measure.partition("_")[2]
+        return self.metrics[name].better if name in self.metrics else "lower"
+
+    @property
+    def size(self) -> int:
+        """D, the number of parameters."""
+        return self.layout.size
+
+    @property
+    def splits(self) -> dict[str, Data]:
+        """The splits that there are, by name."""
+        return {name: split for name in SPLITS if (split := getattr(self, name)) is not None}
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Problem:
+        """The same problem with its data on a device, in a floating-point type."""
+        import torch
+
+        device = torch.device(device)
+        moved: dict[str, Any] = {name: split.to(device, dtype) for name, split in self.splits.items()}
+        moved["fixed"] = {name: _moved(tensor, device, dtype) for name, tensor in self.fixed.items()}
+        return dataclasses.replace(self, **moved)
+
+
+def _adopt(found: Any, name: str) -> Entry[Problem] | None:
+    """``file.py:thing`` may name a Problem that exists already."""
+    if isinstance(found, Problem):
+        return problem.entry(lambda: found, name)
+    return None
+
+
+problem: Registry[Problem] = Registry("problem", "problems.families", adopt=_adopt)

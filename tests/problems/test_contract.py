@@ -1,0 +1,181 @@
+"""What every problem of the registry must keep, built-in or added."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from problems import Problem, problem
+from problems.data.catalog import source
+from problems.problem import Batch
+
+FEW, MANY = 4, 35  # lanes; many where a problem is so small that several lanes share one vector register
+NAMES = problem.names()
+# Smaller versions of problems that are too large to be walked through in a moment, and files for those that read one.
+SMALLER = {
+    "adding_lstm": "adding_lstm(length=8, sequences=256)",
+    "mnist_mlp": "mnist_mlp(hidden=(64, 32))",
+    "table_logistic": "table_logistic(file={table})",
+}
+
+
+@functools.cache
+def table() -> str:
+    """A table in a file, for the problems that read one of the user's."""
+    path = Path(tempfile.mkdtemp()) / "table.npz"
+    x = np.random.RandomState(0).normal(size=(400, 5))
+    np.savez(path, x=x, y=(x[:, 0] > 0).astype(float) + (x[:, 1] > 0))
+    return repr(str(path))
+
+
+@functools.cache
+def built(name: str) -> Problem:
+    data = problem.find(name).meta.get("data")
+    if data is not None and source(data).where() is None:
+        pytest.skip(f"{name} needs the data set {data}, which is not on this machine")
+    return problem.build(problem.bind(SMALLER.get(name, name).format(table=table())))
+
+
+def started(p: Problem, seed: int) -> Tensor:
+    assert p.start is not None, f"{p.name} has no start"
+    return p.start(torch.Generator().manual_seed(seed))
+
+
+def batch(p: Problem, index: int, size: int | None = None) -> Batch:
+    size = min(size or p.batch_size, len(p.train))
+    first = index * size % (len(p.train) - size + 1)
+    return tuple(t[first : first + size] for t in p.train.tensors)
+
+
+def rows(thetas: list[Tensor]) -> Tensor:
+    """θ of all lanes as rows that start on multiples of 64 bytes, as the runner keeps them."""
+    stride = -(-len(thetas[0]) // 16) * 16
+    matrix = thetas[0].new_zeros(len(thetas), stride)[:, : len(thetas[0])]
+    for row, theta in zip(matrix, thetas, strict=True):
+        row.copy_(theta)
+    return matrix
+
+
+def gradient(p: Problem, theta: Tensor, batches: Batch) -> tuple[Tensor, Tensor]:
+    """The losses [lanes] and gradients [lanes, D] of lanes under vmap."""
+    pieces = {name: view.detach().requires_grad_() for name, view in p.layout.split(theta).items()}
+    losses = torch.vmap(p.loss_of)(pieces, batches)
+    grads = torch.autograd.grad(losses, list(pieces.values()), torch.ones_like(losses))
+    return losses.detach(), p.layout.join(dict(zip(pieces, grads, strict=True)))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_documented(name: str) -> None:
+    entry = problem.find(name)
+    text = inspect.getdoc(entry.factory) or ""
+    assert entry.summary and len(text.splitlines()[0]) <= 120
+    assert "Source:" in text and entry.meta.get("source"), f"{name}: say where the definition comes from"
+    # what a test runner without the data must be able to know
+    assert entry.meta.get("embedded") or entry.meta.get("data"), f"{name}: data='...' or embedded=True"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_describes_what_it_claims(name: str) -> None:
+    p = built(name)
+    assert p.name == name and p.size == started(p, 0).numel()
+    assert p.target is None or p.target.origin
+    if p.target is not None:
+        split, _, measure = p.target.measure.partition("_")
+        assert split in p.splits and measure in p.measure(started(p, 0), batch(p, 0))
+        assert p.better(p.target.measure) == p.target.better
+    assert p.minimum is None or p.minimum.origin
+    for piece in p.layout:
+        assert piece.role != "weight" or (piece.fan_in > 0 and piece.fan_out > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_start_is_finite_and_depends_on_the_seed_alone(name: str) -> None:
+    p = built(name)
+    theta = started(p, 3)
+    assert theta.dtype == torch.float32 and torch.equal(theta, started(p, 3))
+    assert torch.isfinite(p.loss(theta, batch(p, 0)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_matches_central_differences(name: str) -> None:
+    p = built(name).to("cpu", torch.float64)
+    theta = started(p, 0).double()
+    examples = batch(p, 0, 4)
+    _, g = gradient(p, theta[None], tuple(t[None] for t in examples))
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        # where the loss has kinks (ReLU, max-pooling) a small step rarely crosses one
+        v = torch.randn(p.size, generator=generator, dtype=torch.float64)
+        h = 1e-6 * max(1.0, float(theta.norm())) / float(v.norm())
+        slope = (p.loss(theta + h * v, examples) - p.loss(theta - h * v, examples)) / (2 * h)
+        assert float(g[0] @ v) == pytest.approx(float(slope), rel=2e-5, abs=1e-7 * float(g.norm() * v.norm()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lanes_have_the_bits_of_the_run_alone(name: str) -> None:
+    p = built(name)
+    lanes = MANY if p.size < 10000 else FEW
+    generator = torch.Generator().manual_seed(0)
+    thetas = [started(p, seed) for seed in range(lanes)]
+    thetas = [theta * (1 + 0.01 * torch.randn(p.size, generator=generator)) for theta in thetas]
+    batches = [batch(p, index) for index in range(lanes)]
+    together = gradient(p, rows(thetas), tuple(torch.stack(parts) for parts in zip(*batches, strict=True)))
+    for lane in range(lanes):
+        alone = gradient(p, rows(thetas[lane : lane + 1]), tuple(t[None] for t in batches[lane]))
+        for mine, theirs in zip(alone, together, strict=True):
+            assert torch.equal(mine[0], theirs[lane]), f"lane {lane} of {lanes} differs from the run alone"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_falls_along_the_negative_gradient(name: str) -> None:
+    """Full-batch gradient descent whose rate is halved whenever a step does not descend."""
+    p = built(name).to("cpu", torch.float64)
+    theta, examples, rate = started(p, 0).double(), batch(p, 0, 16), 1.0
+    losses = []
+    for _ in range(5):
+        (value,), (g,) = gradient(p, theta[None], tuple(t[None] for t in examples))
+        losses.append(float(value))
+        while rate > 1e-12 and not p.loss(theta - rate * g, examples) < value - 0.1 * rate * g @ g:
+            rate /= 2
+        theta = theta - rate * g
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_left_untouched(name: str) -> None:
+    p = built(name)
+    theta, examples = started(p, 0), batch(p, 0)
+    before = [t.clone() for t in (theta, *examples)]
+    p.measure(theta, examples)
+    assert all(torch.equal(a, b) for a, b in zip(before, (theta, *examples), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_known_minimum_is_one(name: str) -> None:
+    p = built(name)
+    if p.minimum is None:
+        pytest.skip(f"theory gives no minimum of {name}")
+    p = p.to("cpu", torch.float64)
+    assert p.minimum is not None
+    assert p.loss(started(p, 0).double(), p.train.tensors) > p.minimum.loss
+    if p.minimum.theta is None:
+        return
+    (least,), (g,) = gradient(p, p.minimum.theta.double()[None], tuple(t[None] for t in p.train.tensors))
+    assert float(least) == pytest.approx(p.minimum.loss, rel=1e-5, abs=1e-12)
+    _, (steep,) = gradient(p, started(p, 0).double()[None], tuple(t[None] for t in p.train.tensors))
+    assert g.norm() <= 1e-5 * steep.norm()
