@@ -1,0 +1,234 @@
+"""What every optimizer must keep, as checks that tell its author what to mend."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from problems.bounds import Bound
+from problems.data.splits import Splits
+from problems.models import mlp, regressor
+from problems.names import Spec, UsageError
+from problems.problem import Data, Problem
+from problems.registry import Entry, Parameter
+from suite.lanes import Together, lanes_of
+from suite.objective import LaneOracle, Objective
+from suite.optimizers import Optimizer, optimizer
+
+STEPS = 20
+CLOSE = 1e-11  # in float64, over STEPS steps
+FRACTIONS = tuple(i / 12 for i in range(13))  # of the tuning range that are tried
+ENOUGH = 100  # steps within which the loss has to fall
+
+
+class Check(NamedTuple):
+    """One property: its name, whether it holds, and in words what was found."""
+
+    name: str
+    holds: bool
+    words: str
+
+
+def bowl(scale: float = 1.0) -> Problem:
+    """A convex quadratic that can be solved exactly: linear regression from 3 inputs to 2 outputs.
+
+    A matrix [2, 3] and a vector [2], so that rules for matrices find one. With ``scale`` 0 the
+    loss is 0 everywhere.
+    """
+    stream = torch.Generator().manual_seed(0)
+    x, coefficients = (torch.randn(shape, generator=stream) for shape in ((32, 3), (3, 2)))
+    model = mlp((3, 2))
+    data = Splits(Data((x, x @ coefficients + 0.5)), None, None)
+    made = regressor("a convex quadratic" if scale else "a flat loss", model, data)
+    scaled = dataclasses.replace(made, criterion=lambda outputs, batch: scale * made.criterion(outputs, batch))
+    return scaled.to("cpu", torch.float64)
+
+
+def start() -> Tensor:
+    """A point of the problem above where no gradient vanishes."""
+    return torch.linspace(-1.0, 1.2, 8, dtype=torch.float64)
+
+
+def example(entry: Entry[Optimizer]) -> Spec:
+    """The entry with what it requires: ``sgd`` for an optimizer, the middle of its range for a number."""
+    given: dict[str, Any] = {}
+    for parameter in entry.parameters:
+        if parameter.kind == "nested":
+            given[parameter.name] = Spec("sgd")
+        elif parameter.required and parameter.name in entry.tune:
+            given[parameter.name] = entry.tune[parameter.name].at(0.5)
+    return optimizer.bind(Spec(entry.name, (), tuple(given.items())))
+
+
+def tuned(spec: Spec, fraction: float) -> Spec:
+    """A bound spec with every setting that has a tuning range set to a fraction of it, nested ones too."""
+    entry = optimizer.find(spec.name)
+    changes: dict[str, Any] = {key: span.at(fraction) for key, span in entry.tune.items()}
+    for parameter in entry.parameters:
+        if parameter.kind == "nested":
+            changes[parameter.name] = tuned(spec.options[parameter.name], fraction)
+    return spec.replace(**changes)
+
+
+def check_optimizer(spec: Spec | str) -> list[Check]:
+    """All checks of one optimizer; a check that raises counts as one that does not hold.
+
+    Raises:
+        UsageError: the name or the settings are wrong.
+    """
+    spec = optimizer.bind(spec)
+    done = list(_documented(optimizer.find(spec.name)))
+    done += _bounds(optimizer.find(spec.name), spec)
+    for name, check in _BEHAVIOUR.items():
+        try:
+            holds, words = check(spec)
+        except Exception as error:
+            holds, words = False, f"it raised {type(error).__name__}: {error}"
+        done.append(Check(name, holds, words))
+    return done
+
+
+# what is said of it ----------------------------------------------------------------------
+
+
+def _documented(entry: Entry[Optimizer]) -> Iterator[Check]:
+    text = inspect.getdoc(entry.factory) or ""
+    yield Check("docstring", bool(text), "it says what it is" if text else "write a docstring: one line, then the rule")
+    sourced = bool({"section", "algorithm", "equation", "reference", "family"} & set(entry.meta))
+    sourced |= re.search(r"\b(1[89]|20)\d\d\b", text) is not None
+    words = (
+        "it names its section or its paper" if sourced else 'say where it is from: @optimizer(reference="Name 2026")'
+    )
+    yield Check("source", sourced, words)
+
+
+def _bounds(entry: Entry[Optimizer], spec: Spec) -> Iterator[Check]:
+    for parameter in entry.parameters:
+        for value in outside(parameter):
+            yield _refusal(spec, parameter, value)
+
+
+def outside(parameter: Parameter) -> list[Any]:
+    """Values that a setting must refuse."""
+    bound = parameter.bound
+    if not isinstance(bound, Bound) or parameter.kind not in ("number", "integer"):
+        return []
+    beyond: list[Any] = []
+    if bound.low > float("-inf"):
+        beyond.append(bound.low if bound.open_low else bound.low - 1)
+    if bound.high < float("inf"):
+        beyond.append(bound.high if bound.open_high else bound.high + 1)
+    return [int(value) if parameter.kind == "integer" else value for value in beyond]
+
+
+def _refusal(spec: Spec, parameter: Parameter, value: Any) -> Check:
+    name = f"bounds of {parameter.name}"
+    expected = f"{spec.name}: {parameter.name} must be {parameter.bound}, got {value:g}"
+    try:
+        optimizer.bind(spec.replace(**{parameter.name: value}))
+    except UsageError as error:
+        return Check(name, str(error) == expected, str(error))
+    return Check(name, False, f"{value:g} was accepted; expected the message {expected!r}")
+
+
+# what it does ----------------------------------------------------------------------------
+
+
+def _train(specs: list[Spec], problem: Problem, steps: int, size: int = 0) -> tuple[Tensor, list[Any], bool]:
+    """Train lanes from the common start; where they end, their calls, and whether every state is finite."""
+    theta = start().expand(len(specs), -1).clone()
+    lanes = lanes_of(problem, specs, theta, [0] * len(specs), size, "reshuffle")
+    for step in range(steps):
+        lanes.step(step)
+    if lanes.errors:
+        raise RuntimeError(next(iter(lanes.errors.values())))
+    leaves = [leaf for leaf in tree_leaves(getattr(lanes, "state", ())) if isinstance(leaf, Tensor)]
+    finite = all(bool(leaf.isfinite().all()) for leaf in [*leaves, lanes.theta])
+    return lanes.readout().clone(), lanes.calls(), finite
+
+
+def _untouched(spec: Spec) -> tuple[bool, str]:
+    made, problem = optimizer.build(spec), bowl()
+    if not made.needs.vmap:
+        return True, "it keeps its own objects, which it may change"
+    oracle = LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
+    theta = start()
+    state = made.init(oracle, theta)
+    for _ in range(3):
+        before = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in tree_leaves((theta, state))]
+        given = tree_leaves((theta, state))
+        theta, state = made.step(oracle, state, theta)
+        if any(not torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(before, given, strict=True)):
+            return False, "step changes the theta or state that it was given; return new tensors (theta - lr * g)"
+    return True, "theta and the state that step is given stay as they are"
+
+
+def _reproducible(spec: Spec) -> tuple[bool, str]:
+    first, second = (_train([spec], bowl(), STEPS, 8)[0] for _ in range(2))
+    same = torch.equal(first, second)
+    return same, "like runs give the same bits" if same else "two like runs differ; draw from a generator with a seed"
+
+
+def _alone(spec: Spec) -> tuple[bool, str]:
+    specs = [tuned(spec, fraction) for fraction in (0.3, 0.4, 0.5)]
+    together, calls, _ = _train(specs, bowl(), STEPS, 8)
+    for lane, of_lane in enumerate(specs):
+        alone, own, _ = _train([of_lane], bowl(), STEPS, 8)
+        off = ((together[lane] - alone[0]).abs() / (1 + alone[0].abs())).max().item()
+        if not off <= CLOSE:
+            return False, f"{of_lane} among others ends {off:.1e} away from the same run alone"
+        if own[0] != calls[lane]:
+            return False, f"{of_lane} among others counts {dict(calls[lane])} evaluations, alone {dict(own[0])}"
+    return True, f"lanes equal the runs alone to {CLOSE:g} after {STEPS} steps, with as many evaluations"
+
+
+def _lifts(spec: Spec) -> tuple[bool, str]:
+    if not optimizer.build(spec).needs.vmap:
+        return True, "it asks to be run lane by lane"
+    theta = start().expand(2, -1).clone()
+    try:
+        Together(bowl(), [spec, spec], theta, [0, 1], 8, "reshuffle")
+    except Exception as error:
+        return False, (
+            f"under vmap it raises {type(error).__name__}: {error}; compute with torch.where instead of if and while, "
+            "or declare needs=Needs(vmap=False)"
+        )
+    return True, "all lanes train in one vmapped step"
+
+
+def _falls(spec: Spec) -> tuple[bool, str]:
+    problem = bowl()
+    specs = list(dict.fromkeys(tuned(spec, fraction) for fraction in FRACTIONS))
+    ends, _, _ = _train(specs, problem, ENOUGH)
+    losses = torch.vmap(problem.loss, in_dims=(0, None))(ends, problem.train.tensors).nan_to_num(torch.inf)
+    before, after = problem.loss(start(), problem.train.tensors).item(), losses.min().item()
+    words = f"on {problem.name} the loss falls from {before:.3g} to {after:.3g} in {ENOUGH} steps at its best setting"
+    return after < 0.5 * before, words
+
+
+def _flat(spec: Spec) -> tuple[bool, str]:
+    _, _, finite = _train([spec], bowl(0.0), STEPS)
+    return finite, "zero gradients leave it finite" if finite else "zero gradients give inf or nan: a division by zero?"
+
+
+def _finite(spec: Spec) -> tuple[bool, str]:
+    _, _, finite = _train([tuned(spec, 0.3)], bowl(), STEPS)
+    return finite, "theta and state stay finite" if finite else "theta or the state becomes inf or nan on a quadratic"
+
+
+_BEHAVIOUR: dict[str, Callable[[Spec], tuple[bool, str]]] = {
+    "inputs untouched": _untouched,
+    "reproducible": _reproducible,
+    "lifts to lanes": _lifts,
+    "lanes equal alone": _alone,
+    "loss falls": _falls,
+    "zero gradients": _flat,
+    "finite": _finite,
+}

@@ -1,0 +1,67 @@
+"""Optimizers that were not written for the suite: any ``torch.optim.Optimizer`` subclass."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from problems.bounds import log_range
+from problems.names import UsageError
+from problems.registry import Entry, Parameter, parameters_of
+
+if TYPE_CHECKING:
+    from suite.optimizers.base import Optimizer
+
+_OWN = ("self", "params", "foreach", "maximize", "capturable", "differentiable", "fused")
+
+
+def adopt(found: Any, name: str) -> Entry[Optimizer] | None:
+    """An entry for a torch optimizer class; None for anything else."""
+    if not inspect.isclass(found):
+        return None
+    import torch
+
+    if not issubclass(found, torch.optim.Optimizer):
+        return None
+    settings = tuple(p for p in parameters_of(found.__init__, _OWN) if p.required or _literal(p.default))
+    return Entry(name, _factory(found), settings, {"tune": _tuned(settings), "family": "torch.optim"})
+
+
+def from_torch(member: str) -> Entry[Optimizer]:
+    """``torch.AdamW``: a class of ``torch.optim`` by its name."""
+    import torch
+
+    found = getattr(torch.optim, member, None)
+    entry = adopt(found, f"torch.{member}")
+    if entry is None:
+        near = difflib.get_close_matches(member, torch.optim.__all__, n=1, cutoff=0.4)
+        hint = f"; did you mean torch.{near[0]}?" if near else ""
+        raise UsageError(f"unknown optimizer 'torch.{member}': torch.optim has no such optimizer{hint}")
+    return entry
+
+
+def _literal(value: Any) -> bool:
+    return (
+        value is None
+        or isinstance(value, bool | int | float | str)
+        or (isinstance(value, tuple) and all(isinstance(v, int | float) for v in value))
+    )
+
+
+def _tuned(settings: tuple[Parameter, ...]) -> dict[str, Any]:
+    return {"lr": log_range(1e-5, 1.0)} if any(p.name == "lr" for p in settings) else {}
+
+
+def _factory(cls: Any) -> Callable[..., Optimizer]:
+    def make(**settings: Any) -> Optimizer:
+        from suite.optimizers._torch_optim import adapt
+
+        return adapt(cls, settings)
+
+    make.__doc__ = (inspect.getdoc(cls) or f"{cls.__qualname__}").strip()
+    make.__qualname__ = cls.__qualname__
+    make.__module__ = cls.__module__
+    make.__wrapped__ = cls  # type: ignore[attr-defined]  # inspect finds the class's source for its fingerprint
+    return make

@@ -1,0 +1,147 @@
+"""What an optimizer is: a pure pair (init, step) that pulls values and gradients from an oracle.
+
+An optimizer is written for one θ [D]. Many lanes train together by ``torch.func.vmap``; the
+author never sees the lane axis. The float hyperparameters may then be tensors (one number
+per lane) and may change from step to step (schedules), so a rule computes with them but
+does not ask ``if lr > 0``; bounds are declared in the annotations and checked beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from problems.registry import Registry
+from suite.optimizers import _foreign
+from suite.schedules import schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from problems.layout import Layout
+
+State = Any  # a tree (dict, tuple, list) of tensors and numbers; a number becomes a float64 tensor
+
+
+class Oracle(Protocol):
+    """Metered access to the objective on this step's minibatch, for one lane.
+
+    Within one step every call sees the same minibatch.
+    """
+
+    def value(self, theta: Tensor) -> Tensor:
+        """The loss at θ [D]; a scalar."""
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and its gradient [D] at θ [D]."""
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        """The product of the loss's Hessian at θ with v [D]."""
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """The Hessian [D, D] at θ, counted as D products; a ``UsageError`` where D is too large for it."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an optimizer asks of whoever runs it.
+
+    Args:
+        vmap: it may be lifted to many lanes; False for rules that look at values
+            (``while``, ``.item()``) or that keep their own objects, which then run once
+            per lane.
+        full_batch: it is meant for the whole training set at each step.
+    """
+
+    vmap: bool = True
+    full_batch: bool = False
+
+
+def _itself(state: State, theta: Tensor) -> Tensor:
+    return theta
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A pure pair of functions.
+
+    Args:
+        init: (oracle, θ₀) -> state.
+        step: (oracle, state, θ) -> (new θ, new state); it changes none of its arguments.
+        readout: (state, θ) -> the parameters to evaluate: θ itself, or an average of it.
+    """
+
+    init: Callable[[Oracle, Tensor], State]
+    step: Callable[[Oracle, State, Tensor], tuple[Tensor, State]]
+    readout: Callable[[State, Tensor], Tensor] = _itself
+    needs: Needs = Needs()
+
+
+def first_order(
+    init: Callable[[Tensor], State],
+    update: Callable[[Tensor, State, Tensor], tuple[Tensor, State]],
+) -> Optimizer:
+    """An optimizer that asks for one gradient g at θ in each step.
+
+    Args:
+        init: θ₀ -> state.
+        update: (g, state, θ) -> (new θ, new state).
+    """
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        _, g = oracle.gradient(theta)
+        return update(g, state, theta)
+
+    return Optimizer(lambda oracle, theta: init(theta), step)
+
+
+def zeros(theta: Tensor) -> Tensor:
+    """A zero vector like θ."""
+    return theta.new_zeros(theta.shape)
+
+
+def any_lane(active: Tensor) -> bool:
+    """Whether a 0-dim condition holds in any lane that trains beside this one: ends a masked loop early."""
+    import torch
+
+    while torch._C._functorch.is_batchedtensor(active):
+        active = torch._C._functorch.get_unwrapped(active)
+    return bool(active.any())
+
+
+def among(oracle: Oracle, active: Tensor) -> Oracle:
+    """The oracle for a call that only lanes with ``active`` need: where lanes are counted, the others are not charged."""
+    charged: Callable[[Tensor], Oracle] | None = getattr(oracle, "among", None)
+    return oracle if charged is None else charged(active)
+
+
+def either(condition: Tensor, one: State, other: State) -> State:
+    """Of two trees of tensors and numbers, the first where a 0-dim condition holds."""
+    import torch
+    from torch.utils._pytree import tree_map
+
+    return tree_map(lambda a, b: torch.where(condition, a, b), one, other)
+
+
+def pieces(oracle: Oracle, vector: Tensor) -> list[Tensor]:
+    """Views of a vector [D] in the shapes of the layers' pieces; the vector alone where nothing is known of them."""
+    layout: Layout | None = getattr(oracle, "layout", None)
+    return [vector] if layout is None else list(layout.split(vector).values())
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The vector [D] of such pieces."""
+    import torch
+
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+optimizer: Registry[Optimizer] = Registry(
+    "optimizer",
+    "suite.optimizers",
+    "suite.strategies",
+    numbers=schedule,
+    adopt=_foreign.adopt,
+    families={"torch": _foreign.from_torch},
+)

@@ -1,0 +1,139 @@
+"""Conjugate gradients (algorithm 8.9) and its scaled form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from problems.bounds import Bound, Natural, OneOf, Positive
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, optimizer, zeros
+from suite.optimizers.line_search import SearchName, descent, search_named
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Beta = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]  # (g, g before, direction before) -> β
+
+
+def _over(a: Tensor, b: Tensor) -> Tensor:
+    """a/b, and 0 where there is nothing before."""
+    return (a / b).where(b != 0, 0.0)
+
+
+def fletcher_reeves(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
+    """gᵀg / g₋ᵀg₋ (Fletcher & Reeves 1964; equation 8.31)."""
+    return _over(g @ g, before @ before)
+
+
+def polak_ribiere(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
+    """(g − g₋)ᵀg / g₋ᵀg₋ (Polak & Ribière 1969; equation 8.32)."""
+    return _over((g - before) @ g, before @ before)
+
+
+def polak_ribiere_plus(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
+    """max(β of Polak–Ribière, 0), which starts again by itself (Powell 1984)."""
+    return polak_ribiere(g, before, d).clamp(min=0)
+
+
+def hestenes_stiefel(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
+    """gᵀ(g − g₋) / d₋ᵀ(g − g₋) (Hestenes & Stiefel 1952)."""
+    return _over(g @ (g - before), d @ (g - before))
+
+
+def dai_yuan(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
+    """gᵀg / d₋ᵀ(g − g₋) (Dai & Yuan 1999)."""
+    return _over(g @ g, d @ (g - before))
+
+
+BETAS: dict[str, Beta] = {
+    f.__name__: f for f in (fletcher_reeves, polak_ribiere, polak_ribiere_plus, hestenes_stiefel, dai_yuan)
+}
+
+
+@optimizer(section="8.6.2", algorithm="8.9", aliases=("cg",))
+def conjugate_gradients(
+    beta: Annotated[str, OneOf(tuple(BETAS))] = "polak_ribiere_plus",
+    search: SearchName = "wolfe",
+    curvature: Annotated[float, Bound(0, 1, open_low=True, open_high=True)] = 0.4,
+    reset: Natural = 0,
+    minibatch: Natural = 0,
+) -> Optimizer:
+    """Nonlinear conjugate gradients: d ← −g + βd, θ ← θ + a d with a from a line search.
+
+    Args:
+        beta: the formula of β; on a quadratic with exact searches all are alike and directions
+            are conjugate.
+        search: ``exact`` is the analytic step −gᵀd/dᵀHd; ``wolfe`` and ``armijo`` look at the loss.
+        curvature: c₂ of the Wolfe conditions.
+        reset: β = 0 at every ``reset``-th step; 0 for never.
+        minibatch: iterations on each minibatch, which starts again from −g (Le et al. 2011);
+            0 for the full batch.
+
+    Where d is not a descent direction, −g takes its place. With ``polak_ribiere_plus`` and ``wolfe``
+    as SciPy's ``minimize(method="CG")``.
+    """
+    formula = BETAS[beta]
+
+    def fresh(theta: Tensor) -> State:
+        return {"g": zeros(theta), "d": zeros(theta), "k": theta.new_zeros(())}
+
+    def direction(memory: State, g: Tensor) -> Tensor:
+        b = formula(g, memory["g"], memory["d"])
+        if reset:
+            b = b.where(memory["k"] % reset != 0, 0.0)
+        return -g + b * memory["d"]
+
+    def learn(memory: State, d: Tensor, s: Tensor, before: Tensor, after: Tensor) -> State:
+        return {"g": before, "d": d, "k": memory["k"] + 1}
+
+    return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch, forgets=True)
+
+
+@optimizer(section="8.6.2", reference="Møller 1993", aliases=("scg",))
+def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
+    """Scaled conjugate gradients: a trust in the quadratic model takes the place of the line search.
+
+    With d the direction, δ = dᵀHd + λ‖d‖² (made positive by a larger λ where it is not) and
+    a = −gᵀd/δ, the step is taken if Δ = 2δ(f(θ) − f(θ + ad))/(gᵀd)² >= 0, the ratio of the actual to
+    the predicted decrease. λ, at first ``scale``, becomes λ/4 where Δ >= 3/4 and λ + δ(1 − Δ)/‖d‖²
+    where Δ < 1/4. After a step d ← −g + βd with β = (g − g₋)ᵀg/(−g₋ᵀd); every D steps d ← −g.
+
+    Møller takes Hd from a difference of gradients; here it is exact. A loss that is not finite
+    counts as Δ = −1. Full batch.
+    """
+
+    def init(oracle: Oracle, theta: Tensor) -> State:
+        value, g = oracle.gradient(theta)
+        return {"value": value, "g": g, "d": -g, "scale": scale, "k": 0.0}
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        import torch
+
+        value, g, d = state["value"], state["g"], state["d"]
+        size = d @ d
+        bent = d @ oracle.hvp(theta, d)
+        grown = 2 * (state["scale"] - (bent + state["scale"] * size) / size)  # Møller's step 4
+        trust = torch.where(bent + state["scale"] * size > 0, state["scale"], grown)
+        delta = bent + trust * size
+        slope = g @ d
+        a = _over(-slope, delta)
+        new, gradient = oracle.gradient(theta + a * d)
+        finite = new.isfinite() & gradient.isfinite().all()
+        ratio = torch.where(finite, _over(2 * delta * (value - new), slope * slope), -1.0)
+        taken = ratio >= 0
+
+        b = _over((gradient - g) @ gradient, -slope)
+        again = (state["k"] + 1) % len(theta) == 0
+        after = -gradient + torch.where(torch.as_tensor(again), 0.0, b) * d
+        after = torch.where(gradient @ after < 0, after, -gradient)
+        trust = torch.where(ratio >= 0.75, trust / 4, trust)
+        trust = torch.where(ratio < 0.25, trust + _over(delta * (1 - ratio), size), trust)
+        return torch.where(taken, theta + a * d, theta), {
+            "value": torch.where(taken, new, value),
+            "g": torch.where(taken, gradient, g),
+            "d": torch.where(taken, after, d),
+            "scale": trust.clamp(1e-20, 1e20),
+            "k": state["k"] + taken,
+        }
+
+    return Optimizer(init, step, needs=Needs(full_batch=True))

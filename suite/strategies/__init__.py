@@ -1,0 +1,1 @@
+"""Strategies: optimizers made of optimizers."""

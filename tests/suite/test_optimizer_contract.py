@@ -1,0 +1,83 @@
+"""Every registered optimizer and strategy keeps the contract; and what breaks it is told so."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from problems.names import Spec
+from suite.checks import check_optimizer, example, outside
+from suite.optimizers import optimizer
+
+FOREIGN = ["torch.AdamW", "torch.RMSprop", "torch.LBFGS(max_iter=3)", "polyak(clip(torch.SGD))"]
+
+
+@pytest.mark.parametrize("name", [*optimizer.names(), *FOREIGN])
+def test_keeps_the_contract(name):
+    spec = example(optimizer.find(name)) if name in optimizer.names() else optimizer.bind(name)
+    broken = [f"{check.name}: {check.words}" for check in check_optimizer(spec) if not check.holds]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("entry", list(optimizer), ids=lambda entry: entry.name)
+def test_every_number_has_bounds_and_the_tuned_lie_inside(entry):
+    for parameter in entry.parameters:
+        if parameter.kind in ("number", "integer"):
+            assert parameter.bound is not None, f"{entry.name}: give {parameter.name} a bound, such as Positive"
+    bounds = {parameter.name: parameter.bound for parameter in entry.parameters}
+    for key, span in entry.tune.items():
+        assert span.low in bounds[key]
+        assert span.high in bounds[key]
+
+
+def test_values_outside_of_the_bounds():
+    by_name = {parameter.name: outside(parameter) for parameter in optimizer.find("adam").parameters}
+    assert by_name == {"lr": [0.0], "rho1": [-1.0, 1.0], "rho2": [-1.0, 1.0], "delta": [0.0], "correct": []}
+
+
+BAD = {
+    "docstring": "def bad(lr=0.1):\n    return first_order(lambda t: {}, lambda g, s, t: (t - lr * g, s))",
+    "source": """
+        def bad(lr=0.1):
+            'It steps.'
+            return first_order(lambda t: {}, lambda g, s, t: (t - lr * g, s))""",
+    "inputs untouched": """
+        def bad(lr=0.1):
+            return first_order(lambda t: {}, lambda g, s, t: (t.sub_(lr * g), s))""",
+    "reproducible": """
+        def bad(lr=0.1):
+            def update(g, s, t):
+                return t - lr * random.random() * g, s
+            return first_order(lambda t: {}, update)""",
+    "lifts to lanes": """
+        def bad(lr=0.1):
+            def update(g, s, t):
+                return (t - lr * g if g.norm() > 1 else t), s
+            return first_order(lambda t: {}, update)""",
+    "loss falls": "def bad(lr=0.1):\n    return first_order(lambda t: {}, lambda g, s, t: (t + lr * g, s))",
+    "zero gradients": """
+        def bad(lr=0.1):
+            return first_order(lambda t: {}, lambda g, s, t: (t - lr * g / g.norm(), s))""",
+    "finite": "def bad(lr=1e200):\n    return first_order(lambda t: {}, lambda g, s, t: (t - lr * g, s))",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_breaks_the_contract_is_found(name, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import random\nfrom suite import first_order\n" + textwrap.dedent(BAD[name]))
+    checks = {check.name: check for check in check_optimizer(Spec(f"{file}:bad"))}
+    assert not checks[name].holds
+    assert checks[name].words
+
+
+def test_a_rule_that_raises_is_reported_not_raised(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from suite import first_order\ndef bad(lr=0.1):\n    '''Bad (2020).'''\n"
+        "    return first_order(lambda t: {}, lambda g, s, t: 1 / 0)\n"
+    )
+    checks = {check.name: check for check in check_optimizer(f"{file}:bad")}
+    assert "ZeroDivisionError" in checks["loss falls"].words
+    assert checks["docstring"].holds

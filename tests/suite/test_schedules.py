@@ -1,0 +1,110 @@
+"""Schedules against torch.optim.lr_scheduler where the two coincide, and their formulas at the ends."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from problems.names import UsageError
+from suite.optimizers import optimizer
+from suite.schedules import schedule, scheduled
+
+K = 40
+
+
+def values(spec, steps=K):
+    made = schedule.build(schedule.bind(spec))
+    return [made(k) for k in range(steps)]
+
+
+def torchs(make, lr=0.5, steps=K):
+    instance = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    scheduler = make(instance)
+    found = []
+    for _ in range(steps):
+        found.append(instance.param_groups[0]["lr"])
+        instance.step()
+        scheduler.step()
+    return found
+
+
+lr_scheduler = torch.optim.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    ("spec", "make"),
+    [
+        ("constant(0.5)", lambda o: lr_scheduler.LambdaLR(o, lambda k: 1.0)),
+        (
+            "linear(0.5, end=0.1, steps=20)",
+            lambda o: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=20),
+        ),
+        ("step(0.5, every=7, factor=0.3)", lambda o: lr_scheduler.StepLR(o, 7, gamma=0.3)),
+        (
+            "warmup(0.5, steps=10, start=0.0)",
+            lambda o: lr_scheduler.LinearLR(o, start_factor=0.1, end_factor=1.0, total_iters=9),
+        ),
+    ],
+)
+def test_as_torch(spec, make):
+    assert values(spec) == pytest.approx(torchs(make), rel=1e-9)
+
+
+def test_cosine_as_torch_within_its_period():
+    theirs = torchs(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=30, eta_min=0.05), steps=31)
+    assert values("cosine(0.5, steps=30, end=0.1)", 31) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_ends():
+    assert values("linear(2.0, end=0.01, steps=10)")[0] == 2.0
+    assert values("linear(2.0, end=0.01, steps=10)")[10:] == pytest.approx([0.02] * (K - 10))
+    assert values("linear(2.0, end=0.01, steps=10)")[5] == pytest.approx(0.5 * 2.0 + 0.5 * 0.02)
+    assert values("cosine(2.0, steps=10)")[0] == 2.0
+    assert values("cosine(2.0, steps=10)")[10:] == pytest.approx([0.0] * (K - 10), abs=1e-15)
+    assert values("cosine(2.0, steps=10)")[5] == pytest.approx(1.0)
+    assert values("warmup(2.0, steps=10)")[0] == pytest.approx(0.2)
+    assert values("warmup(2.0, steps=10)")[9:] == [2.0] * (K - 9)
+    both = values("warmup_cosine(2.0, warmup_steps=5, steps=20, end=0.1)")
+    assert both[4] == both[5] == 2.0
+    assert both[20:] == pytest.approx([0.2] * (K - 20))
+    assert both[0] == pytest.approx(0.4)
+
+
+DECAYING = ["linear(1.0, steps=17)", "cosine(1.0, steps=17)", "step(1.0, every=5)"]
+
+
+@pytest.mark.parametrize("spec", DECAYING)
+def test_decay_never_rises(spec):
+    found = values(spec)
+    assert all(a >= b for a, b in zip(found, found[1:], strict=False))
+
+
+@given(value=st.floats(1e-6, 1e3), k=st.integers(0, 100), name=st.sampled_from(schedule.names()))
+def test_lanes_follow_it_like_numbers(value, k, name):
+    """The value may be a tensor, one number per lane."""
+    made = schedule.build(schedule.bind(f"{name}({value!r})"))
+    lanes = schedule.build(
+        schedule.bind(f"{name}({value!r})").replace(value=torch.tensor([value], dtype=torch.float64))
+    )
+    assert math.isfinite(made(k))
+    assert float(lanes(k)) == pytest.approx(made(k), rel=1e-12)
+
+
+def test_a_plain_number_is_its_own_schedule():
+    assert scheduled(0.3, 17) == 0.3
+    assert scheduled(schedule.build(schedule.bind("step(1.0, every=10)")), 17) == pytest.approx(0.1)
+
+
+def test_it_stands_for_any_number_of_an_optimizer_within_its_bounds():
+    bound = optimizer.bind("momentum(lr=linear(0.1, steps=10), alpha=warmup(0.9, steps=5))")
+    assert str(bound) == (
+        "momentum(lr=linear(value=0.1, end=0.01, steps=10), alpha=warmup(value=0.9, steps=5, start=0.0))"
+    )
+    with pytest.raises(UsageError, match=r"momentum: alpha must be in \[0, 1\), got 1.5"):
+        optimizer.bind("momentum(alpha=warmup(1.5))")
+    with pytest.raises(UsageError, match=r"unknown schedule 'linaer'; did you mean linear"):
+        optimizer.bind("sgd(lr=linaer(0.1))")
