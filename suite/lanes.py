@@ -1,0 +1,311 @@
+"""Many runs of one optimizer on one problem, trained together as the rows of one matrix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from problems.layout import Layout
+from problems.names import Spec, UsageError
+from problems.problem import Problem
+from suite.objective import LaneOracle, Objective, rows
+from suite.sampler import Sampler
+from suite.settings import Settings
+from suite.tape import Kernel, Tape, Untraceable
+
+
+class Lanes(Protocol):
+    """Lanes that train together; ``theta`` [lanes, D] holds where they are."""
+
+    theta: Tensor
+    errors: dict[int, str]  # lane -> what it raised; such a lane stays where it is
+
+    def step(self, k: int) -> Tensor:
+        """Take step k = 0, 1, …; the loss [lanes] that each lane saw first in it (overwritten by the next step)."""
+
+    def readout(self) -> Tensor:
+        """The parameters to evaluate [lanes, D]."""
+
+    def calls(self) -> list[Counter[str]]:
+        """Evaluations so far by kind, for each lane."""
+
+    def keep(self, lanes: Sequence[int]) -> Lanes | None:
+        """The given lanes by themselves, or None where the others' rows have to stay."""
+
+
+def lanes_of(problem: Problem, specs: Sequence[Spec], theta: Tensor, seeds: Sequence[int], size: int, order: str) -> Lanes:
+    """Lanes for bound optimizer specs of one structure that start at the rows of θ [lanes, D].
+
+    They go together under vmap, or one by one if the optimizer says that it cannot be
+    lifted, or fails when it is.
+    """
+    kind: type[Together] | type[Apart] = Together if Settings(specs).of_lane(0).needs.vmap else Apart
+    try:
+        return kind(problem, specs, theta, seeds, size, order)
+    except UsageError:
+        raise
+    except Exception:
+        if kind is Apart:
+            raise
+        return Apart(problem, specs, theta, seeds, size, order)
+
+
+class Together:
+    """All lanes in one vmapped step, recorded as a tape where its kernels allow it."""
+
+    def __init__(
+        self, problem: Problem, specs: Sequence[Spec], theta: Tensor, seeds: Sequence[int], size: int, order: str
+    ) -> None:
+        count = len(specs)
+        self.problem, self.specs, self.seeds = problem, list(specs), list(seeds)
+        self.theta = rows(count, problem.size, theta)
+        self.theta.copy_(theta)
+        self.errors: dict[int, str] = {}
+        self.settings = Settings(specs, theta.device)
+        self.sampler = Sampler(problem.train, seeds, size, order)
+        self.objective = Objective(problem, count, self.sampler.batch)
+        self.sampler.fill(0)
+        state = torch.vmap(self._init)(self.theta, self.settings.tensors)
+        leaves, self._tree = tree_flatten(state)
+        self.state = [_own(leaf) for leaf in leaves]
+        self._calls: Counter[str] = Counter()
+        self._taken = 0
+        self._record()
+
+    def _init(self, theta: Tensor, values: dict[Any, Tensor]) -> Any:
+        state = self.settings.build(values).init(LaneOracle(self.objective), theta)
+        return tree_map(lambda leaf: _tensor(leaf, theta), state)
+
+    def _one(self, theta: Tensor, state: Any, values: dict[Any, Tensor]) -> Any:
+        new, state = self.settings.build(values).step(LaneOracle(self.objective), state, theta)
+        state = tree_map(lambda leaf: _tensor(leaf, theta), state)
+        return new, state
+
+    def _next(self) -> list[Tensor]:
+        """The new θ and state, out of place."""
+        state = tree_unflatten(self.state, self._tree)
+        theta, state = torch.vmap(self._one)(self.theta, state, self.settings.tensors)
+        leaves, tree = tree_flatten(state)
+        self._check(theta, leaves, tree)
+        return [theta, *leaves]
+
+    def _check(self, theta: Tensor, leaves: list[Tensor], tree: Any) -> None:
+        name = self.specs[0].name
+        if theta.shape != self.theta.shape:
+            raise UsageError(_misshapen(name, self.theta.shape[1:], theta.shape[1:]))
+        if tree != self._tree:
+            raise UsageError(f"{name}: step must return a state of the form that init gave, {self._tree}; got {tree}")
+        for old, new in zip(self.state, leaves, strict=True):
+            if old.shape != new.shape:
+                raise UsageError(
+                    f"{name}: a part of the state changes its shape from {tuple(old.shape[1:])} to {tuple(new.shape[1:])}"
+                )
+
+    def _record(self) -> None:
+        """Record one step, or settle for running it each time."""
+        changing = [self.theta, *self.state, *self.settings.tensors.values(), *self.sampler.batch]
+        before = self.objective.calls.copy()
+        self.objective.begin()
+        self._run: Kernel
+        try:
+            self._run = Tape(self._next, changing, [self.theta, *self.state])
+            assert self.objective.first is not None or not self.objective.calls - before
+            self._first = self.objective.first
+            self._per_step: Counter[str] | None = self.objective.calls - before
+            self.objective.calls = before
+        except Untraceable:
+            self.objective.calls = before
+            self._per_step, self._first = None, None
+            self._run = self._eager
+
+    def _eager(self) -> None:
+        self.objective.begin()
+        for old, new in zip([self.theta, *self.state], self._next(), strict=True):
+            old.copy_(new)
+        self._first = self.objective.first
+
+    def step(self, k: int) -> Tensor:
+        self.sampler.fill(k)
+        self.settings.refresh(k)
+        self._run()
+        self._taken += 1
+        return self._first if self._first is not None else self.theta.new_zeros(len(self.theta))
+
+    def readout(self) -> Tensor:
+        def one(theta: Tensor, state: Any, values: dict[Any, Tensor]) -> Tensor:
+            return self.settings.build(values).readout(state, theta)
+
+        with torch.no_grad():
+            return torch.vmap(one)(self.theta, tree_unflatten(self.state, self._tree), self.settings.tensors)
+
+    def calls(self) -> list[Counter[str]]:
+        total = self.objective.calls.copy()
+        for kind, each in (self._per_step or Counter()).items():
+            total[kind] += each * self._taken
+        return [total.copy() for _ in self.specs]
+
+    def keep(self, lanes: Sequence[int]) -> Together:
+        kept = Together.__new__(Together)
+        index = torch.tensor(list(lanes), device=self.theta.device)
+        kept.problem = self.problem
+        kept.specs, kept.seeds = [self.specs[i] for i in lanes], [self.seeds[i] for i in lanes]
+        kept.theta, kept.errors, kept._tree = _own(self.theta[index]), {}, self._tree
+        kept.state = [_own(leaf[index]) for leaf in self.state]
+        kept.settings = Settings(kept.specs, self.theta.device)
+        kept.sampler = Sampler(self.problem.train, kept.seeds, self.sampler.size, self.sampler.order)
+        kept.objective = Objective(self.problem, len(kept.specs), kept.sampler.batch)
+        kept.objective.calls, kept._calls, kept._taken = self.objective.calls.copy(), Counter(), self._taken
+        kept.sampler.fill(0)
+        kept._record()
+        return kept
+
+
+def _misshapen(name: str, wanted: torch.Size, got: torch.Size) -> str:
+    return f"{name}: step must return theta of shape {tuple(wanted)}, got {tuple(got)}"
+
+
+def _tensor(leaf: Any, theta: Tensor) -> Tensor:
+    """A part of the state as a tensor: a number becomes one of float64, so that counting loses nothing."""
+    if isinstance(leaf, Tensor):
+        return leaf
+    if isinstance(leaf, bool | int | float):
+        return torch.tensor(leaf, dtype=torch.float64 if not isinstance(leaf, bool) else torch.bool, device=theta.device)
+    raise UsageError(f"a state holds tensors and numbers, got {type(leaf).__name__} {leaf!r}")
+
+
+def _own(leaf: Tensor) -> Tensor:
+    """A copy of our own, with aligned rows where it is a matrix [lanes, n]."""
+    copy = rows(*leaf.shape, leaf) if leaf.dim() == 2 else torch.empty_like(leaf, memory_format=torch.contiguous_format)
+    return copy.copy_(leaf)
+
+
+class Apart:
+    """Lanes that step one by one, each with its own objects, on gradients from one batched pass.
+
+    Used for ``torch.optim`` classes and for rules that look at values. θ of a lane is a row
+    of the common matrix, which its optimizer may change in place.
+    """
+
+    def __init__(
+        self, problem: Problem, specs: Sequence[Spec], theta: Tensor, seeds: Sequence[int], size: int, order: str
+    ) -> None:
+        self.problem, self.specs, self.seeds = problem, list(specs), list(seeds)
+        self.theta = rows(len(specs), problem.size, theta)
+        self.theta.copy_(theta)
+        self.errors: dict[int, str] = {}
+        self.settings = Settings(specs)
+        self.sampler = Sampler(problem.train, seeds, size, order)
+        self.sampler.fill(0)
+        self._bind()
+        self.state: list[Any] = []
+        for lane, row in enumerate(self.rows):
+            self.state.append(self.settings.of_lane(lane).init(self.oracles[lane], row))
+
+    def _bind(self) -> None:
+        """What depends on where θ and the minibatches lie."""
+        self.rows = [self.theta.data[lane] for lane in range(len(self.specs))]  # .data: each counts its own changes
+        self.objective = Objective(self.problem, len(self.specs), self.sampler.batch)
+        self._pass, (self._values, self._gradients) = self.objective.bind("gradient", self.theta)
+        self.oracles = [
+            _RowOracle(Objective(self.problem, 1, tuple(t[lane : lane + 1] for t in self.sampler.batch)))
+            for lane in range(len(self.specs))
+        ]
+        self._first = torch.zeros_like(self._values)
+
+    def step(self, k: int) -> Tensor:
+        self.sampler.fill(k)
+        self.settings.refresh(k)
+        ahead = all(oracle.asked_first for oracle in self.oracles)
+        if ahead:
+            self._pass()
+        for lane, (row, oracle) in enumerate(zip(self.rows, self.oracles, strict=True)):
+            if lane in self.errors:
+                continue
+            oracle.begin(row, (self._values[lane], self._gradients[lane]) if ahead else None)
+            try:
+                new, self.state[lane] = self.settings.of_lane(lane).step(oracle, self.state[lane], row)
+                if new.shape != row.shape:
+                    raise UsageError(_misshapen(self.specs[0].name, row.shape, new.shape))
+                if new is not row:
+                    row.copy_(new)
+            except Exception as error:
+                self.errors[lane] = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+            self._first[lane] = oracle.first if oracle.first is not None else 0.0
+        return self._first
+
+    def readout(self) -> Tensor:
+        optimizers = [self.settings.of_lane(lane) for lane in range(len(self.specs))]
+        with torch.no_grad():
+            return torch.stack([o.readout(s, t) for o, s, t in zip(optimizers, self.state, self.rows, strict=True)])
+
+    def calls(self) -> list[Counter[str]]:
+        return [oracle.calls for oracle in self.oracles]
+
+    def keep(self, lanes: Sequence[int]) -> None:
+        """The others are not stepped any more; their rows stay, for the optimizers hold views of them."""
+        for lane in range(len(self.specs)):
+            if lane not in lanes:
+                self.errors.setdefault(lane, "set aside")
+
+
+class _RowOracle:
+    """The objective of one lane that knows its gradient at the start of the step beforehand."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.calls: Counter[str] = Counter()
+        self.asked_first = True  # whether the last step began by asking for the gradient at θ
+        self.first: Tensor | None = None
+        self._known: tuple[Tensor, Tensor] | None = None
+        self._at: tuple[int, int] = (0, 0)
+        self._bound: dict[str, tuple[list[Tensor], Kernel, list[Tensor]]] = {}
+
+    @property
+    def layout(self) -> Layout:
+        return self.objective.layout
+
+    def begin(self, theta: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
+        """A new step from θ, where the loss and gradient may be known."""
+        self._known, self.first = known, None
+        self._at = (theta.data_ptr(), theta._version)
+
+    def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
+        """Evaluate anew, on a tape of this lane's own."""
+        if kind not in self._bound:
+            places = [rows(1, self.objective.problem.size, t) for t in operands]
+            self._bound[kind] = (places, *self.objective.bind(kind, *places))
+        places, action, outputs = self._bound[kind]
+        for place, operand in zip(places, operands, strict=True):
+            place[0].copy_(operand.detach())
+        action()
+        return [out[0].clone() for out in outputs]
+
+    def _note(self, kind: str, theta: Tensor, value: Tensor) -> None:
+        self.calls[kind] += 1
+        if self.first is None:
+            self.asked_first = kind == "gradient" and self._at == (theta.data_ptr(), theta._version)
+            self.first = value.clone()
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        known = self._known is not None and self._at == (theta.data_ptr(), theta._version)
+        value, gradient = self._known if known and self._known else self._ask("gradient", theta)
+        self._note("gradient", theta, value)
+        return value, gradient
+
+    def value(self, theta: Tensor) -> Tensor:
+        (value,) = self._ask("value", theta)
+        self._note("value", theta, value)
+        return value
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        self.calls["hvp"] += 1
+        return self._ask("hvp", theta, v)[0]
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        self.calls["hvp"] += self.objective.problem.size
+        return self._ask("hessian", theta)[0]

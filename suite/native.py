@@ -1,0 +1,243 @@
+"""Elementwise chains as one compiled loop: every vector is read and written once.
+
+A dozen elementwise kernels make a dozen passes over memory. This writes the chain as a C
+loop, compiles it with the system's C compiler (a fraction of a second, remembered on disk),
+and calls it through ctypes. Only operations that IEEE 754 defines to the last bit are
+taken, without contraction to fused multiply-adds, so the bits are those of PyTorch's own
+kernels (but for the square root, where PyTorch may call a library that rounds the last bit
+otherwise; ours is the correctly rounded one). Each compiled chain is held against the
+kernels on random numbers before it is used. Without a compiler the kernels run one by one;
+``SUITE_NATIVE=0`` asks for that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from suite.folders import cache_folder
+
+if TYPE_CHECKING:
+    from suite.chains import Chain
+    from suite.tape import Op
+
+aten = torch.ops.aten
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+
+_TEMPLATES: dict[Any, str] = {
+    aten.add.Tensor: "{0} + {1}",
+    aten.sub.Tensor: "{0} - {1}",
+    aten.mul.Tensor: "{0} * {1}",
+    aten.div.Tensor: "{0} / {1}",
+    aten.neg.default: "-{0}",
+    aten.abs.default: "ABS({0})",
+    aten.sqrt.default: "SQRT({0})",
+    aten.rsqrt.default: "1 / SQRT({0})",
+    aten.reciprocal.default: "1 / {0}",
+    aten.sign.default: "(REAL)(({0} > 0) - ({0} < 0))",
+    aten.gt.Scalar: "{0} > {1}",
+    aten.gt.Tensor: "{0} > {1}",
+    aten.ge.Scalar: "{0} >= {1}",
+    aten.ge.Tensor: "{0} >= {1}",
+    aten.lt.Scalar: "{0} < {1}",
+    aten.lt.Tensor: "{0} < {1}",
+    aten.le.Scalar: "{0} <= {1}",
+    aten.le.Tensor: "{0} <= {1}",
+    aten.where.self: "{0} ? {1} : {2}",
+}
+
+
+def supported(op: Op) -> bool:
+    """Whether the chain compiler knows an operation, with these arguments."""
+    if op.func not in _TEMPLATES or op.kwargs.get("alpha", 1) != 1 or len(op.args) > 3:
+        return False
+    return not set(op.kwargs) - {"alpha"} and all(isinstance(a, Tensor | float | int) for a in op.args)
+
+
+def compiled(chain: Chain) -> Callable[[], Any] | None:
+    """The chain as one call, or None where it cannot be had."""
+    program = _Program(chain)
+    if program.real is None:
+        return None
+    function = _function(program.source)
+    if function is None or not _trusted(program.source, program, function):
+        return None
+    return program.bind(function)
+
+
+class _Program:
+    """The C text of a chain, and the operands in the order in which the text takes them."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.ops = chain.ops
+        self.rows, self.columns = chain.ops[0].outs[0].size()
+        self.matrices: list[Tensor] = []  # operands [lanes, n] that are read before they are written
+        self.scalars: list[Tensor] = []  # operands of one number (per lane)
+        self.results: list[Tensor] = []
+        reals = {t.dtype for op in chain.ops for t in (*op.tensors, *op.outs)} - {torch.bool}
+        self.real = {torch.float32: "float", torch.float64: "double"}.get(reals.pop()) if len(reals) == 1 else None
+        self._names: dict[tuple[Any, ...], str] = {}
+        lines = [self._line(i, op) for i, op in enumerate(chain.ops)] if self.real else []
+        kept = self._kept(chain)
+        self.source = self._text(lines, kept) if self.real else ""
+
+    @staticmethod
+    def _place(tensor: Tensor) -> tuple[Any, ...]:
+        return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.size(), tensor.stride()
+
+    def _line(self, i: int, op: Op) -> str:
+        operands = [self._operand(value) for value in op.args]
+        self._names[self._place(op.outs[0])] = f"v{i}"
+        kind = "int" if op.outs[0].dtype == torch.bool else "REAL"
+        return f"{kind} v{i} = {_TEMPLATES[op.func].format(*operands)};"
+
+    def _operand(self, value: Any) -> str:
+        if not isinstance(value, Tensor):
+            return f"((REAL){float(value)!r})"
+        place = self._place(value)
+        if place not in self._names:
+            whole = value.size() == (self.rows, self.columns)
+            if whole:
+                self._names[place] = f"x{len(self.matrices)}"
+                self.matrices.append(value)
+            else:
+                self._names[place] = f"s{len(self.scalars)}"
+                self.scalars.append(value)
+        return self._names[place]
+
+    def _kept(self, chain: Chain) -> list[str]:
+        """The stores: the last value of each storage that is wanted afterwards."""
+        last = {self._place(op.outs[0]): op.outs[0] for op in chain.ops}
+        lines = []
+        for place, out in last.items():
+            if place[0] in chain.keep:
+                lines.append(f"(({self._c_type(out)}*)y{len(self.results)})[j] = {self._names[place]};")
+                self.results.append(out)
+        return lines
+
+    def _c_type(self, tensor: Tensor) -> str:
+        return "unsigned char" if tensor.dtype == torch.bool else "REAL"
+
+    def _text(self, lines: list[str], stores: list[str]) -> str:
+        pointers, loads = [], []
+        for i, t in enumerate(self.matrices):
+            pointers.append(f"const {self._c_type(t)}* p{i} = (const {self._c_type(t)}*)at[{i}] + i * stride[{i}];")
+            loads.append(f"{'int' if t.dtype == torch.bool else 'REAL'} x{i} = p{i}[j];")
+        base = len(self.matrices)
+        for i, t in enumerate(self.scalars):
+            k = base + i
+            kind = "int" if t.dtype == torch.bool else "REAL"
+            pointers.append(f"const {kind} s{i} = ((const {self._c_type(t)}*)at[{k}])[i * stride[{k}]];")
+        base += len(self.scalars)
+        for i, t in enumerate(self.results):
+            pointers.append(f"{self._c_type(t)}* y{i} = ({self._c_type(t)}*)at[{base + i}] + i * stride[{base + i}];")
+        body = "\n      ".join([*loads, *lines, *stores])
+        suffix = "f" if self.real == "float" else ""
+        return f"""#include <math.h>
+#define REAL {self.real}
+#define SQRT sqrt{suffix}
+#define ABS fabs{suffix}
+void chain(long rows, long columns, void** at, const long* stride) {{
+  for (long i = 0; i < rows; i++) {{
+    {(chr(10) + "    ").join(pointers)}
+    #pragma GCC ivdep
+    for (long j = 0; j < columns; j++) {{
+      {body}
+    }}
+  }}
+}}
+"""
+
+    def operands(self) -> list[Tensor]:
+        return [*self.matrices, *self.scalars, *self.results]
+
+    def bind(self, function: Any, operands: list[Tensor] | None = None) -> Callable[[], Any]:
+        """The call on the operands' fixed addresses (or on others in their place)."""
+        tensors = operands or self.operands()
+        addresses = (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
+        strides = (ctypes.c_long * len(tensors))(*(t.stride(0) if t.dim() == 2 and len(t) > 1 else 0 for t in tensors))
+        return partial(function, self.rows, self.columns, addresses, strides)
+
+
+def _exact_sqrt(x: Tensor) -> Tensor:
+    with numpy.errstate(invalid="ignore"):
+        return torch.from_numpy(numpy.sqrt(x.numpy()))
+
+
+_EXACT = {aten.sqrt.default: _exact_sqrt, aten.rsqrt.default: lambda x: 1 / _exact_sqrt(x)}
+_verdicts: dict[str, bool] = {}
+
+
+def _trusted(source: str, program: _Program, function: Any) -> bool:
+    """Whether a compiled chain gives PyTorch's bits on random numbers; looked at once per process."""
+    if source not in _verdicts:
+        stream = torch.Generator().manual_seed(0)
+        fresh: dict[tuple[Any, ...], Tensor] = {}
+        for tensor in program.operands()[: len(program.matrices) + len(program.scalars)]:
+            drawn = torch.empty(tensor.size(), dtype=torch.float64)
+            drawn.normal_(generator=stream)
+            fresh[program._place(tensor)] = drawn > 0 if tensor.dtype == torch.bool else drawn.to(tensor.dtype)
+        inputs = list(fresh.values())
+        results = [torch.zeros(t.size(), dtype=t.dtype) for t in program.results]
+        for op in program.ops:
+            args = [fresh[program._place(a)] if isinstance(a, Tensor) else a for a in op.args]
+            fresh[program._place(op.outs[0])] = _EXACT.get(op.func, op.func)(*args, **op.kwargs)
+        program.bind(function, [*inputs, *results])()
+        wanted = [fresh[program._place(t)] for t in program.results]
+        _verdicts[source] = all(
+            torch.equal(torch.nan_to_num(a.double()), torch.nan_to_num(b.double()))
+            for a, b in zip(results, wanted, strict=True)
+        )
+        if not _verdicts[source]:
+            print("a compiled chain differs from PyTorch's kernels; these are used instead", file=sys.stderr)
+    return _verdicts[source]
+
+
+@cache
+def _function(source: str) -> Any:
+    """The compiled function of a C text, from the cache folder or built now; None without a compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if os.environ.get("SUITE_NATIVE") == "0" or compiler is None:
+        return None
+    name = hashlib.sha256("\n".join([source, compiler, *FLAGS, _machine()]).encode()).hexdigest()[:20]
+    try:
+        library = cache_folder() / "native" / f"{name}.so"
+        if not library.exists():
+            _build(compiler, source, library)
+        function = ctypes.CDLL(str(library)).chain
+    except (OSError, subprocess.SubprocessError, AttributeError):
+        return None
+    pointers = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_long)
+    function.argtypes = [ctypes.c_long, ctypes.c_long, *pointers]
+    function.restype = None
+    return function
+
+
+def _build(compiler: str, source: str, library: Any) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        text, made = os.path.join(folder, "chain.c"), os.path.join(folder, "chain.so")
+        with open(text, "w") as file:
+            file.write(source)
+        subprocess.run([compiler, *FLAGS, text, "-o", made, "-lm"], check=True, capture_output=True, timeout=60)
+        os.replace(made, library)
+
+
+@cache
+def _machine() -> str:
+    """What ``-march=native`` stands for: a cache folder may be shared by unlike machines."""
+    from suite.environment import environment
+
+    return str(environment()["processor"])

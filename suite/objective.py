@@ -1,0 +1,233 @@
+"""The objective of a group of lanes: values, gradients and Hessian products for all rows at once.
+
+An optimizer's step runs under vmap and asks its :class:`LaneOracle` for one lane; the
+question reaches the :class:`Objective` with the θ of all lanes as one matrix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from problems.layout import Layout
+from problems.names import UsageError
+from problems.problem import Batch, Problem
+from suite.lift import over_lanes
+from suite.tape import Kernel, Recorder, Tape, Untraceable
+
+ALIGN = 64  # numbers: rows start alike, for a kernel's bits may depend on alignment and on where its last block ends
+DENSE = 4096  # the largest D for which a dense Hessian is given
+
+
+def rows(lanes: int, size: int, like: Tensor) -> Tensor:
+    """A zero matrix [lanes, size] whose rows all start on the same alignment, of ``like``'s type and device."""
+    stride = -(-size // ALIGN) * ALIGN
+    return torch.zeros(lanes, stride, dtype=like.dtype, device=like.device)[:, :size]
+
+
+class Objective:
+    """The losses of a problem on the minibatches of all lanes.
+
+    Args:
+        batch: tensors [lanes, b, ...] that stay in place; whoever owns them changes their contents.
+
+    ``calls`` counts evaluations by kind, for every lane alike; ``first`` is the loss [lanes]
+    that the first evaluation of the current step gave.
+    """
+
+    def __init__(self, problem: Problem, lanes: int, batch: Batch, *, taped: bool = True) -> None:
+        self.problem = problem
+        self.lanes = lanes
+        self.batch = batch
+        self.taped = taped
+        self.calls: Counter[str] = Counter()
+        self.first: Tensor | None = None
+
+    @property
+    def layout(self) -> Layout:
+        return self.problem.layout
+
+    def begin(self) -> None:
+        """A new step: the next evaluation is its first."""
+        self.first = None
+
+    def value(self, theta: Tensor) -> Tensor:
+        """The losses [lanes] at θ [lanes, D]."""
+        return self._ask("value", theta)[0]
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses [lanes] and their gradients [lanes, D]."""
+        value, gradient = self._ask("gradient", theta)
+        return value, gradient
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        """Hessian times v [lanes, D], for each lane."""
+        return self._ask("hvp", theta, v)[0]
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """The dense Hessians [lanes, D, D]; counted as D products.
+
+        Raises:
+            UsageError: D is above 4096.
+        """
+        if self.problem.size > DENSE:
+            raise UsageError(
+                f"{self.problem.name}: a dense Hessian of {self.problem.size} parameters is too large "
+                f"(at most {DENSE}); use a method that needs products only"
+            )
+        self.calls["hvp"] += self.problem.size - 1
+        return self._ask("hessian", theta)[0]
+
+    # evaluation --------------------------------------------------------------------------
+
+    def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
+        self.calls["hvp" if kind == "hessian" else kind] += 1
+        recorder = Recorder.current
+        if recorder is not None:
+            outputs = recorder.call(operands, partial(self.bind, kind))
+        else:
+            action, outputs = self.bind(kind, *operands, taped=False)
+            action()
+        if self.first is None and kind in ("value", "gradient"):
+            self.first = outputs[0]
+        return outputs
+
+    def bind(self, kind: str, *operands: Tensor, taped: bool | None = None) -> tuple[Kernel, list[Tensor]]:
+        """An action that evaluates at what ``operands`` hold when it is called, and where its results lie."""
+        theta = operands[0]
+        aligned = theta.stride(0) % ALIGN == 0 and theta.stride(1) == 1
+        query = theta if aligned else rows(self.lanes, self.problem.size, theta)
+        if not aligned:
+            query.copy_(theta)
+        compute = partial(getattr(self, f"_{kind}"), query, *operands[1:])
+        outputs, into = self._results(kind, query)
+        evaluate: Kernel
+        if self.taped if taped is None else taped:
+            try:
+                evaluate = Tape(compute, [query, *operands[1:], *self.batch], into)
+            except Untraceable:
+                evaluate = partial(_fill, compute, into)
+        else:
+            evaluate = partial(_fill, compute, into)
+        if aligned:
+            return evaluate, outputs
+
+        def action() -> None:
+            query.copy_(theta)
+            evaluate()
+
+        return action, outputs
+
+    def _results(self, kind: str, theta: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Where the results of an evaluation go: the tensors to hand out, and their parts."""
+        values = torch.zeros(self.lanes, dtype=theta.dtype, device=theta.device)
+        if kind == "value":
+            return [values], [values]
+        if kind == "hessian":
+            dense = theta.new_zeros(self.lanes, self.problem.size, self.problem.size)
+            return [dense], [dense]
+        vector = rows(self.lanes, self.problem.size, theta)
+        parts = list(self.layout.split(vector).values())
+        return ([vector], parts) if kind == "hvp" else ([values, vector], [values, *parts])
+
+    def _losses(self, theta: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The pieces of θ as leaves of a graph, and the losses [lanes]."""
+        pieces = {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
+        with torch.enable_grad():
+            losses = over_lanes(self.problem.loss_of, pieces, self.batch)
+        return list(pieces.values()), losses
+
+    def _value(self, theta: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return [over_lanes(self.problem.loss_of, self.layout.split(theta.detach()), self.batch)]
+
+    def _gradient(self, theta: Tensor) -> list[Tensor]:
+        pieces, losses = self._losses(theta)
+        grads = torch.autograd.grad(losses, pieces, torch.ones_like(losses), allow_unused=True)
+        return [losses.detach(), *_zero_if_unused(grads, pieces)]
+
+    def _hvp(self, theta: Tensor, v: Tensor) -> list[Tensor]:
+        pieces, used, grads = self._graph(theta)
+        parts = list(self.layout.split(v).values())
+        cotangents = [parts[i] for i in used]
+        return _zero_if_unused(torch.autograd.grad(grads, pieces, cotangents, allow_unused=True), pieces)
+
+    def _hessian(self, theta: Tensor) -> list[Tensor]:
+        pieces, used, grads = self._graph(theta)
+        lead = self.lanes
+        columns = []
+        for i in range(self.problem.size):
+            unit = theta.new_zeros(lead, self.problem.size)
+            unit[:, i] = 1.0
+            parts = list(self.layout.split(unit).values())
+            product = torch.autograd.grad(grads, pieces, [parts[j] for j in used], retain_graph=True, allow_unused=True)
+            columns.append(torch.cat([p.reshape(lead, -1) for p in _zero_if_unused(product, pieces)], dim=1))
+        return [torch.stack(columns, dim=1)]
+
+    def _graph(self, theta: Tensor) -> tuple[list[Tensor], list[int], list[Tensor]]:
+        """Pieces and their gradients with a graph; those that the loss does not depend on twice are left out."""
+        pieces, losses = self._losses(theta)
+        grads = torch.autograd.grad(losses, pieces, torch.ones_like(losses), create_graph=True, allow_unused=True)
+        used = [i for i, g in enumerate(grads) if g is not None and g.requires_grad]
+        return pieces, used, [grads[i] for i in used]
+
+
+def _zero_if_unused(grads: Any, pieces: list[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(grads, pieces, strict=True)]
+
+
+def _fill(compute: Callable[[], list[Tensor]], into: list[Tensor]) -> None:
+    for target, result in zip(into, compute(), strict=True):
+        target.copy_(result)
+
+
+class _Ask(torch.autograd.Function):
+    """Carries an oracle call out of vmap: its rule hands all lanes' operands to the objective."""
+
+    @staticmethod
+    def forward(objective: Any, kind: str, *operands: Tensor) -> Any:
+        answer = getattr(objective, kind)(*(t.unsqueeze(0) for t in operands))
+        return tuple(a.squeeze(0) for a in answer) if isinstance(answer, tuple) else answer.squeeze(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is differentiated through an oracle."""
+
+    @staticmethod
+    def vmap(info: Any, dims: Any, objective: Any, kind: str, *operands: Tensor) -> Any:
+        lanes = [
+            t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
+            for t, dim in zip(operands, dims[2:], strict=True)
+        ]
+        answer = getattr(objective, kind)(*lanes)
+        return answer, ((0, 0) if isinstance(answer, tuple) else 0)
+
+
+class LaneOracle:
+    """What an optimizer's step sees: the objective of one lane (see ``suite.optimizers.base.Oracle``)."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+
+    @property
+    def layout(self) -> Layout:
+        """The pieces of θ, for methods that go by layers."""
+        return self._objective.layout
+
+    def value(self, theta: Tensor) -> Tensor:
+        return _Ask.apply(self._objective, "value", theta)
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = _Ask.apply(self._objective, "gradient", theta)
+        return value, gradient
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        return _Ask.apply(self._objective, "hvp", theta, v)
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        return _Ask.apply(self._objective, "hessian", theta)

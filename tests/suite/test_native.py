@@ -1,0 +1,71 @@
+"""Compiled chains against PyTorch's kernels."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from suite import native
+from suite.tape import Tape
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
+
+
+def _chain(dtype, rows, columns):
+    stream = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(rows, columns, dtype=dtype, generator=stream) for _ in range(2))
+    rate = torch.rand(rows, 1, dtype=dtype, generator=stream)
+    return a, b, rate
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1000), (5, 333), (64, 16), (3, 1)])
+def test_a_chain_is_one_call_with_the_kernels_bits(dtype, rows, columns):
+    a, b, rate = _chain(dtype, rows, columns)
+
+    def function():
+        r = 0.9 * a + (1 - 0.9) * b * b
+        step = torch.where(b > 0, rate * b / (1e-8 + r.abs()), -r)
+        return [r, b - step]
+
+    expected = [t.clone() for t in function()]
+    tape = Tape(function, [a, b, rate], [a, b])
+    tape()
+    assert len(tape.program) == 1
+    assert torch.equal(a, expected[0]) and torch.equal(b, expected[1])
+
+
+@needs_compiler
+def test_square_roots_are_correctly_rounded():
+    a = torch.rand(1, 4096, generator=torch.Generator().manual_seed(1))
+    b = torch.zeros(1, 4096)
+    Tape(lambda: [a.sqrt() * 1.0], [a], [b])()
+    assert np.array_equal(b.numpy(), np.sqrt(a.numpy()))
+
+
+@needs_compiler
+def test_a_chain_that_differs_is_not_used(monkeypatch, capsys):
+    """The check is one that can fail: with a wrong template it does, and the kernels run instead."""
+    monkeypatch.setitem(native._TEMPLATES, torch.ops.aten.mul.Tensor, "{0} * {1} * (REAL)1.0000001")
+    a = torch.linspace(1, 2, 50).view(1, 50)
+    expected = a * 3.0 + 1.0
+    tape = Tape(lambda: [a * 3.0 + 1.0], [a], [a])
+    tape()
+    assert "differs" in capsys.readouterr().err
+    assert torch.equal(a, expected)
+
+
+def test_without_a_compiler_the_kernels_run(monkeypatch):
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    native._function.cache_clear()
+    a = torch.linspace(1, 2, 50).view(1, 50)
+    expected = (a * 3.0 + 1.0) / 7.0
+    tape = Tape(lambda: [(a * 3.0 + 1.0) / 7.0], [a], [a])
+    tape()
+    assert len(tape.program) > 1
+    assert torch.equal(a, expected)
+    native._function.cache_clear()
