@@ -1,0 +1,104 @@
+"""What a measurement was made on: results that differ in it are not pooled without saying so."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from problems.names import UsageError
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """The machine, the device and the versions, as plain values.
+
+    Keys: ``processor``, ``cores`` (those this process may use), ``threads`` (torch's, now),
+    ``device`` (its name), ``platform``, ``python``, ``torch``, ``numpy``, ``commit`` (of the
+    suite, with ``+dirty`` if files differ from it; empty outside a checkout).
+    """
+    import torch
+
+    return {**_fixed(), "threads": torch.get_num_threads(), "device": device_name(device)}
+
+
+@cache
+def _fixed() -> dict[str, Any]:
+    import numpy
+    import torch
+
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "commit": _commit(Path(__file__).resolve().parents[1]),
+    }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def device_name(device: str) -> str:
+    """A GPU's marketing name; ``cpu`` for a processor."""
+    import torch
+
+    kind = torch.device(device).type
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind
+
+
+def check_device(name: str) -> str:
+    """The name of a device that is here and works.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not on this machine.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except Exception as error:  # each kind of device refuses with an error of its own
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"device must be one that torch can use here, such as cpu or cuda, got {name!r}: {first}") from None
+    return name
+
+
+def _processor() -> str:
+    """The processor's marketing name, which ``platform.processor`` does not know on Linux."""
+    if sys.platform == "darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit(root: Path) -> str:
+    """The checkout's commit; empty where ``root`` is not the top of one, as in ``site-packages``."""
+    top = _output("git", "-C", str(root), "rev-parse", "--show-toplevel")
+    commit = _output("git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD")
+    if not top or not commit or Path(top).resolve() != root:
+        return ""
+    dirty = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    return commit + ("+dirty" if dirty else "")
+
+
+def _output(*command: str) -> str:
+    """What a command prints; empty if it fails or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

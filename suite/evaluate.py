@@ -1,0 +1,54 @@
+"""Losses and metrics of many lanes over whole splits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from problems.problem import Data, Problem
+from suite.lift import over_lanes
+
+EXAMPLES = 1000  # in one pass; fixed, so that a lane's sums do not depend on the lanes beside it
+NUMBERS = 1 << 27  # of activations that may be alive at once, roughly
+
+
+def evaluate(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tensor]:
+    """Every measure on every split, such as ``valid_accuracy``, each a float64 tensor [lanes].
+
+    Args:
+        theta: [lanes, D].
+        batch_size: of the run; splits that drop a partial last batch leave that remainder out.
+    """
+    found = {}
+    with torch.no_grad():
+        for name, split in problem.splits.items():
+            for measure, values in _over(problem, theta, split, batch_size).items():
+                found[f"{name}_{measure}"] = values
+    return found
+
+
+def _over(problem: Problem, theta: Tensor, split: Data, batch_size: int) -> dict[str, Tensor]:
+    count = len(split)
+    if split.drop_partial and 0 < batch_size <= count:
+        count = count // batch_size * batch_size
+    lanes = max(1, NUMBERS // (EXAMPLES * _width(problem)))
+    parts = []
+    for first in range(0, len(theta), lanes):
+        sums: dict[str, Tensor] = {}
+        for start in range(0, count, EXAMPLES):
+            batch = tuple(t[start : min(start + EXAMPLES, count)] for t in split.tensors)
+            means = over_lanes(problem.measure, theta[first : first + lanes], batch, shared=True)
+            for measure, mean in means.items():
+                total = mean.to(torch.float64) * (len(batch[0]) / count)
+                sums[measure] = sums[measure] + total if measure in sums else total
+        parts.append(sums)
+    return {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
+
+
+def _width(problem: Problem) -> int:
+    """A guess at the numbers that one example makes in a forward pass: its size and its layers' units."""
+    example = sum(t[0].numel() for t in problem.train.tensors)
+    area = max((t[0].numel() // t.shape[1] for t in problem.train.tensors if t.dim() == 4), default=1)
+    units = sum(p.shape[0] * (area if len(p.shape) == 4 else 1) for p in problem.layout if p.role == "weight")
+    time = max((t.shape[1] for t in problem.train.tensors if t.dim() == 3), default=1)
+    return example + units * time

@@ -1,0 +1,230 @@
+"""The training loop: a group of lanes from their starts to their results."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from problems.names import UsageError, parse
+from problems.problem import Problem, problem
+from suite.environment import environment
+from suite.evaluate import evaluate
+from suite.initializers import NotApplicable, initializer
+from suite.lanes import Lanes, lanes_of
+from suite.sampler import check_size, generator
+from suite.spec import Result, Run
+
+WATCH = 200  # steps between two looks for diverged lanes, each of which waits for the device
+FEWER = 0.75  # share of lanes alive from which the dead ones are not worth a rebuild
+
+
+def train_group(
+    runs: Sequence[Run],
+    on_result: Callable[[Result], None],
+    on_steps: Callable[[int], None] = lambda steps: None,
+) -> None:
+    """Train runs of one :func:`suite.engine.group_key` together and report each as soon as it ends.
+
+    Args:
+        on_steps: told how many steps (summed over runs) have been done or spared.
+
+    Raises:
+        UsageError: the problem cannot be made as asked, or is smaller than a minibatch.
+    """
+    asked = runs[0]
+    made = problem.build(parse(asked.problem)).to(asked.device, getattr(torch, asked.dtype))
+    check_size(made.train, asked.batch_size)
+    starts, ready = [], []
+    for run in runs:
+        start = _start(run, made)
+        if isinstance(start, Result):
+            on_result(start)
+            on_steps(run.steps)
+        else:
+            ready.append(run)
+            starts.append(start)
+    if ready:
+        theta = torch.stack(starts).to(made.train.tensors[0].device)
+        _Group(made, ready, theta, on_result, on_steps).train()
+
+
+def _start(run: Run, made: Problem) -> Tensor | Result:
+    """θ₀ of a run, or why there is none."""
+    try:
+        theta = initializer.build(parse(run.initializer))(made, generator(run.seed, "start"))
+    except NotApplicable as reason:
+        return Result(run, "skipped", str(reason))
+    except UsageError:
+        raise
+    except Exception as error:
+        return Result(run, "failed", f"initializer {run.initializer}: {type(error).__name__}: {error}")
+    if theta.shape != (made.size,):
+        shape = tuple(theta.shape)
+        return Result(run, "failed", f"initializer {run.initializer}: theta must have shape ({made.size},), got {shape}")
+    return theta.detach().to(getattr(torch, run.dtype))
+
+
+@dataclass
+class _Lane:
+    """One run's record while it trains."""
+
+    run: Run
+    trace: list[tuple[int, str, float]] = field(default_factory=list)
+    reached: int | None = None  # the step of the first evaluation that met the problem's target
+    over: bool = False
+
+
+class _Group:
+    def __init__(
+        self,
+        made: Problem,
+        runs: Sequence[Run],
+        theta: Tensor,
+        on_result: Callable[[Result], None],
+        on_steps: Callable[[int], None],
+    ) -> None:
+        self.made, self.theta = made, theta
+        self.records = [_Lane(run) for run in runs]
+        self.on_result, self.on_steps = on_result, on_steps
+        self.seconds = 0.0
+        self.taken = 0  # steps
+        self.width = len(runs)
+
+    @property
+    def run(self) -> Run:
+        """What all of the group share."""
+        return self.records[0].run
+
+    def train(self) -> None:
+        run, records = self.run, self.records
+        try:
+            specs = [parse(r.run.optimizer) for r in records]
+            seeds = [r.run.seed for r in records]
+            self.lanes = lanes_of(self.made, specs, self.theta, seeds, run.batch_size, run.order)
+        except Exception as error:
+            self._fail(self._alive, _told(error))
+            return
+        self._evaluate(0)
+        at = 0
+        for stop in self._stops():
+            if not self._alive:
+                return
+            try:
+                first_bad = self._steps(at, stop)
+            except Exception as error:
+                self._fail(self._alive, _told(error))
+                return
+            self._part(first_bad, stop)
+            at = stop
+            if self._alive and (at % run.eval_every == 0 or at == run.steps):
+                self._evaluate(at)
+        self._end({lane: ("done", "") for lane in self._alive})
+
+    @property
+    def _alive(self) -> list[int]:
+        return [lane for lane, record in enumerate(self.records) if not record.over]
+
+    def _stops(self) -> Iterator[int]:
+        """The steps after which to look: evaluations, and often enough to set diverged lanes aside."""
+        run, at = self.run, 0
+        while at < run.steps:
+            at = min(at + WATCH, (at // run.eval_every + 1) * run.eval_every, run.steps)
+            yield at
+
+    def _steps(self, start: int, stop: int) -> dict[int, int]:
+        """Take the steps from ``start`` to ``stop``; lane -> the first step whose loss was not finite."""
+        began = time.perf_counter()
+        losses = torch.empty(stop - start, len(self.records), dtype=self.theta.dtype, device=self.theta.device)
+        for k in range(start, stop):
+            losses[k - start].copy_(self.lanes.step(k))
+        finite = torch.isfinite(losses).cpu()
+        self.seconds += time.perf_counter() - began
+        alive, self.taken = self._alive, stop
+        self.on_steps((stop - start) * len(alive))
+        steps = {lane: (~finite[:, lane]).nonzero().flatten().tolist() for lane in alive}
+        return {lane: start + bad[0] for lane, bad in steps.items() if bad}
+
+    def _part(self, diverged: Mapping[int, int], at: int) -> None:
+        """End the lanes that raised or whose loss stopped being finite; go on with the others."""
+        ends: dict[int, tuple[str, str]] = {}
+        for lane, step in diverged.items():
+            ends[lane] = ("diverged", f"the minibatch loss was not finite at step {step}")
+        for lane in self._alive:
+            if lane in self.lanes.errors:
+                ends[lane] = ("failed", self.lanes.errors[lane])
+        self._end(ends)
+
+    def _evaluate(self, at: int) -> None:
+        found = {m: v.tolist() for m, v in evaluate(self.made, self.lanes.readout(), self.run.batch_size).items()}
+        ends: dict[int, tuple[str, str]] = {}
+        target = self.made.target
+        for lane in self._alive:
+            record = self.records[lane]
+            record.trace += [(at, measure, values[lane]) for measure, values in found.items()]
+            if not all(math.isfinite(values[lane]) for values in found.values()):
+                ends[lane] = ("diverged", f"the loss over a whole split was not finite at step {at}")
+            elif target and record.reached is None and target.measure in found:
+                if target.reached(found[target.measure][lane]):
+                    record.reached = at
+                    if record.run.until_target:
+                        ends[lane] = ("reached target", f"{target.measure} reached {target.value:g} at step {at}")
+        self._end(ends)
+
+    # ending ------------------------------------------------------------------------------
+
+    def _fail(self, lanes: Any, detail: str) -> None:
+        self._end({lane: ("failed", detail) for lane in lanes})
+
+    def _end(self, ends: Mapping[int, tuple[str, str]]) -> None:
+        """Report the lanes that end; once many have, go on without their rows."""
+        for lane, (status, detail) in sorted(ends.items()):
+            self._report(lane, status, detail)
+            self.records[lane].over = True
+        alive = self._alive
+        if ends and alive and len(alive) <= FEWER * len(self.records):
+            kept = self.lanes.keep(alive)
+            if kept is not None:
+                self.lanes, self.records = kept, [self.records[lane] for lane in alive]
+
+    def _report(self, lane: int, status: str, detail: str) -> None:
+        record = self.records[lane]
+        self.on_steps(record.run.steps - self.taken)  # what is left need not be done
+        summary = _summary(record, self.made)
+        if hasattr(self, "lanes"):
+            summary.update({f"{kind}_calls": n for kind, n in sorted(self.lanes.calls()[lane].items())})
+        summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
+        self.on_result(
+            Result(record.run, status, detail, tuple(record.trace), summary, environment(record.run.device))
+        )
+
+
+def _summary(record: _Lane, made: Problem) -> dict[str, Any]:
+    """Final and best values of each measure, and when the target was reached."""
+    summary: dict[str, Any] = {}
+    for step, measure, value in record.trace:
+        best = f"best_{measure}"
+        better = max if made.better(measure) == "higher" else min
+        summary[f"final_{measure}"] = value
+        if math.isfinite(value):
+            summary[best] = better(summary.get(best, value), value)
+        summary["steps"] = step
+    if made.target is not None:
+        summary |= {"target": made.target.measure, "target_value": made.target.value, "steps_to_target": record.reached}
+    return summary
+
+
+def _told(error: BaseException) -> str:
+    """An error with the place in the author's own code that raised it."""
+    if isinstance(error, UsageError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [f for f in frames if "/torch/" not in f.filename and "/suite/" not in f.filename.replace("\\", "/")]
+    place = f" ({here[-1].filename}, line {here[-1].lineno})" if here else ""
+    return f"{type(error).__name__}: {error}{place}"
