@@ -144,11 +144,11 @@ class _Conv(torch.autograd.Function):
         return (*grads, None, None)
 
     @staticmethod
-    def vmap(info: Any, dims: Any, x: Tensor, w: Tensor, c: Tensor | None, stride: int, padding: int) -> tuple[Tensor, int]:
+    def vmap(info: Any, dims: Any, x: Tensor, w: Tensor, c: Tensor | None, *options: int) -> tuple[Tensor, int]:
         given = [t for t in (x, w, c) if t is not None]
         lanes = _lanes_first(info, dims[: len(given)], *given)
         rows = zip(*(t.unbind(0) for t in lanes), strict=True)
-        outs = [_Conv.apply(*row, *([None] if c is None else []), stride, padding) for row in rows]
+        outs = [_Conv.apply(*row, *([None] if c is None else []), *options) for row in rows]
         return _stack(outs), 0
 
 
@@ -156,9 +156,7 @@ class _ConvBackward(torch.autograd.Function):
     """The three gradients of a convolution; differentiable itself, by PyTorch's own rule."""
 
     @staticmethod
-    def forward(
-        g: Tensor, x: Tensor, w: Tensor, stride: int, padding: int, back: bool, bias: bool
-    ) -> tuple[Any, ...]:
+    def forward(g: Tensor, x: Tensor, w: Tensor, stride: int, padding: int, back: bool, bias: bool) -> tuple[Any, ...]:
         return _conv_gradients(g, x, w, stride, padding, back, bias)
 
     @staticmethod
@@ -187,10 +185,13 @@ class _ConvBackward(torch.autograd.Function):
 def _conv_gradients(
     g: Tensor, x: Tensor, w: Tensor, stride: int, padding: int, back: bool, bias: bool
 ) -> tuple[Any, ...]:
-    out = torch.ops.aten.convolution_backward(
-        g, x, w, [w.shape[0]] if bias else None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [back, True, bias]
+    sizes = [w.shape[0]] if bias else None
+    wanted = [back, True, bias]
+    return tuple(
+        torch.ops.aten.convolution_backward(
+            g, x, w, sizes, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, wanted
+        )
     )
-    return tuple(out)
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -248,7 +249,7 @@ def lstm(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor) -
     """
     batch, time, inputs = x.shape
     size = hidden_weight.shape[-1]
-    drive = linear(x.transpose(0, 1).reshape(time * batch, inputs), input_weight, bias).view(time, batch, 4 * size)
+    drive = linear(x.transpose(0, 1).reshape(time * batch, inputs), input_weight, bias).unflatten(0, (time, batch))
     hidden = x.new_zeros(batch, size)
     cell = x.new_zeros(batch, size)
     states = []
@@ -257,5 +258,20 @@ def lstm(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor) -
         inward, forget, candidate, outward = gates.chunk(4, dim=-1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(inward) * torch.tanh(candidate)
         hidden = torch.sigmoid(outward) * torch.tanh(cell)
+        states.append(hidden)
+    return torch.stack(states, dim=1)
+
+
+def rnn(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor) -> Tensor:
+    """The hidden states [batch, time, hidden] of a plain recurrent layer over x [batch, time, inputs], from 0.
+
+    h ← tanh(Wx + Uh + b) (*Deep Learning*, equations 10.8-10.9).
+    """
+    batch, time, inputs = x.shape
+    drive = linear(x.transpose(0, 1).reshape(time * batch, inputs), input_weight, bias).unflatten(0, (time, batch))
+    hidden = x.new_zeros(batch, hidden_weight.shape[-1])
+    states = []
+    for step in range(time):
+        hidden = torch.tanh(drive[step] + linear(hidden, hidden_weight))
         states.append(hidden)
     return torch.stack(states, dim=1)

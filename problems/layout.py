@@ -101,7 +101,7 @@ class Layout(Sequence[Piece]):
     def __len__(self) -> int:
         return len(self.pieces)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def,override]  # Sequence's overloads, as a tuple has them
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # Sequence's overloads, as a tuple has them
         return self.pieces[index]
 
     def __iter__(self) -> Iterator[Piece]:

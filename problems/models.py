@@ -117,8 +117,8 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
 
     x ← shortcut(x) + α·conv(relu(conv(relu(x)))), each stage but the first halving the image. The
     shortcut takes every other pixel and fills new channels with 0 (He et al. 2016, option A).
-    The scalars α start at 0, which stands in for normalization (De & Smith 2020). Without
-    ``skip`` the shortcuts are left out and α is 1.
+    The scalars α start at 1/√d for d pairs, so that the signal grows by at most √e, in place of
+    normalization (De & Smith 2020). Without ``skip`` the shortcuts are left out and α is 1.
     """
     import torch
     from torch.nn.functional import pad
@@ -131,7 +131,7 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
             name = f"stage{stage + 1}.block{block + 1}"
             pieces_of += [*conv(f"{name}.conv1", inputs, width, 3), *conv(f"{name}.conv2", width, width, 3)]
             if skip:
-                pieces_of.append(Piece(f"{name}.scale", (1,), "bias"))
+                pieces_of.append(Piece(f"{name}.scale", (1,), "bias", fill=((len(widths) * blocks) ** -0.5,)))
             plan.append((name, 2 if inputs != width else 1, width - inputs))
             inputs = width
     layout = Layout((*pieces_of, *dense("layer1", inputs, classes)))
@@ -150,20 +150,58 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
     return Model(layout, apply)
 
 
-def lstm(inputs: int, hidden: int, outputs: int, forget_bias: float = 1.0) -> Model:
-    """One LSTM layer over x [batch, time, inputs], and a linear layer on its last state.
+def recurrent_net(
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    cell: str = "lstm",
+    depth: int = 1,
+    forget_bias: float = 1.0,
+    every_step: bool = False,
+) -> Model:
+    """``depth`` recurrent layers over x [batch, time, inputs], and a linear layer on the states of the last.
 
-    ``forget_bias``: where the forget gate's bias starts; 1 keeps the memory open at first
-    (Gers et al. 2000; Jozefowicz et al. 2015; *Deep Learning*, section 10.10.1).
+    Args:
+        cell: ``lstm``, or ``rnn`` for h ← tanh(Wx + Uh + b).
+        forget_bias: where the forget gate's bias starts; 1 keeps the memory open at first
+            (Gers et al. 2000; Jozefowicz et al. 2015; *Deep Learning*, section 10.10.1).
+        every_step: outputs [batch, time, outputs] at every step, not [batch, outputs] after the last.
     """
     from problems import layers
 
-    gates = (0.0, forget_bias, 0.0, 0.0)
-    layout = Layout((*recurrent("lstm", inputs, hidden, gates), *dense("layer1", hidden, outputs)))
+    run = {"lstm": layers.lstm, "rnn": layers.rnn}[cell]
+    gates = (0.0, forget_bias, 0.0, 0.0) if cell == "lstm" else (0.0,)
+    names = [f"{cell}{i}" for i in range(1, depth + 1)]
+    stack = [recurrent(name, hidden if i else inputs, hidden, gates) for i, name in enumerate(names)]
+    layout = Layout((*(piece for pieces in stack for piece in pieces), *dense("layer1", hidden, outputs)))
 
     def apply(pieces: Pieces, x: Tensor) -> Tensor:
-        states = layers.lstm(x, pieces["lstm.input"], pieces["lstm.hidden"], pieces["lstm.bias"])
-        return layers.linear(states[:, -1], pieces["layer1.weight"], pieces["layer1.bias"])
+        for name in names:
+            x = run(x, pieces[f"{name}.input"], pieces[f"{name}.hidden"], pieces[f"{name}.bias"])
+        states = x.flatten(0, 1) if every_step else x[:, -1]
+        y = layers.linear(states, pieces["layer1.weight"], pieces["layer1.bias"])
+        return y.unflatten(0, x.shape[:2]) if every_step else y
+
+    return Model(layout, apply)
+
+
+def character_model(symbols: int, embedding: int, hidden: int, depth: int, forget_bias: float) -> Model:
+    """An embedding and LSTM layers that predict each next symbol: x [batch, time] in 0 … symbols − 1.
+
+    The embedding is a product with one-hot rows, whose gradient has no order of summation to
+    depend on, unlike that of a table look-up.
+    """
+    import torch
+
+    from problems.layers import linear
+
+    body = recurrent_net(embedding, hidden, symbols, "lstm", depth, forget_bias, every_step=True)
+    layout = Layout((*dense("embedding", symbols, embedding, bias=None), *body.layout))
+
+    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+        weight = pieces["embedding.weight"]
+        one_hot = (x.flatten().unsqueeze(1) == torch.arange(symbols, device=x.device)).to(weight.dtype)
+        return body.apply(pieces, linear(one_hot, weight).unflatten(0, x.shape))
 
     return Model(layout, apply)
 
@@ -181,8 +219,7 @@ def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
         lambda pieces, batch: model.apply(pieces, batch[0]),
         lambda outputs, batch: cross_entropy(outputs, batch[1]),
         *data,
-        metrics={"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")},
-        **rest,
+        **{"metrics": {"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")}, **rest},
     )
 
 

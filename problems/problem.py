@@ -15,7 +15,7 @@ from problems.registry import Entry, Registry
 
 if TYPE_CHECKING:
     import torch
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
 Batch = tuple["Tensor", ...]
 Pieces = Mapping[str, "Tensor"]
@@ -130,6 +130,13 @@ class Problem:
     flow: Callable[[float], float] | None = None
     batch_size: int = 128
     epochs: int = 10
+
+    @classmethod
+    def from_module(cls, module: nn.Module, loss: Callable[..., Tensor], train: Any, **rest: Any) -> Problem:
+        """A problem from any ``torch.nn.Module``, loss and tensors: see :func:`problems.module.from_module`."""
+        from problems.module import from_module
+
+        return from_module(module, loss, train, **rest)
 
     def loss(self, theta: Tensor, batch: Batch) -> Tensor:
         """The mean loss over a batch at θ [D]; a scalar."""

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -69,7 +70,8 @@ class Parameter:
         whole = self.kind in ("integer", "integers")
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value % 1):
             raise UsageError(f"{say} {'a whole number' if whole else 'a number'}, got {render(value)}")
-        if not abs(value) <= sys.float_info.max:
+        endless = abs(value) == math.inf and self.bound is None  # someone else's setting, whose default it may be
+        if not (abs(value) <= sys.float_info.max or endless):
             raise UsageError(f"{say} finite, got {render(value)}")
         value = int(value) if whole else float(value)
         if self.bound is not None and value not in self.bound:
@@ -228,7 +230,7 @@ class Registry(Generic[T]):
             if taken is not None and _home(taken.factory) != _home(entry.factory):
                 raise UsageError(f"{self.kind} {name!r} is registered already, by {taken.factory.__module__}")
         self._entries[entry.name] = entry
-        self._aliases.update({alias: entry.name for alias in entry.aliases})
+        self._aliases.update(dict.fromkeys(entry.aliases, entry.name))
 
     # looking up ------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from problems.data import builtin, cifar, mnist_family
+from problems.data import builtin, cifar, housing, mnist_family, text
 from problems.data.download import Progress, on_stderr
 from problems.names import UsageError
 
@@ -73,12 +73,20 @@ def _of_cifar(name: str, summary: str, size: int) -> Source:
 def catalog() -> list[Source]:
     """Every data set that a built-in problem reads from files, in alphabetical order."""
     return [
+        Source(
+            "california",
+            "20640 districts of California, 1990: median house values",
+            1_423_529,
+            housing.where,
+            housing.fetch,
+        ),
         _of_cifar("cifar10", "60000 colour images of 32 x 32 pixels, 10 classes", 170_498_071),
         _of_cifar("cifar100", "60000 colour images of 32 x 32 pixels, 100 classes", 169_001_437),
         Source("digits", "1797 handwritten digits of 8 x 8 pixels, with scikit-learn", 0, builtin.digits_file),
         _of_mnist_family("fashion_mnist", "70000 pictures of clothing of 28 x 28 pixels", 30_878_645),
         _of_mnist_family("kmnist", "70000 cursive Japanese characters of 28 x 28 pixels", 20_926_713),
         _of_mnist_family("mnist", "70000 handwritten digits of 28 x 28 pixels", 11_594_722),
+        Source("shakespeare", "tiny Shakespeare: 1115394 characters of plays", 1_115_394, text.where, text.fetch),
     ]
 
 

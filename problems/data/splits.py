@@ -55,7 +55,7 @@ def held_out(data: Splits, valid: int, who: str) -> Splits:
     return data._replace(train=first, valid=Data(tuple(t[-valid:] for t in data.train.tensors)))
 
 
-def _each(data: Splits, change: Callable[[Batch], Batch]) -> Splits:
+def each(data: Splits, change: Callable[[Batch], Batch]) -> Splits:
     """Every part with its tensors changed."""
 
     def changed(part: Data) -> Data:
@@ -66,20 +66,35 @@ def _each(data: Splits, change: Callable[[Batch], Batch]) -> Splits:
 
 def flattened(data: Splits) -> Splits:
     """The same with each input as one row: x [n, features]; views, nothing is copied."""
-    return _each(data, lambda tensors: (tensors[0].flatten(1), *tensors[1:]))
+    return each(data, lambda tensors: (tensors[0].flatten(1), *tensors[1:]))
+
+
+def sequences_of_rows(data: Splits, width: int, every: int = 1) -> Splits:
+    """Images read in order as sequences x [n, pixels/width/every, width]; views, nothing is copied."""
+    return each(data, lambda tensors: (tensors[0].flatten(1).unflatten(1, (-1, width))[:, ::every], *tensors[1:]))
 
 
 def centred_inputs(data: Splits) -> Splits:
     """The inputs [n, features] alone, less their mean over the training part."""
     mean = data.train.tensors[0].mean(0)
-    return _each(data, lambda tensors: (tensors[0] - mean,))
+    return each(data, lambda tensors: (tensors[0] - mean,))
 
 
-def standardized_channels(data: Splits) -> Splits:
-    """Images [n, channels, h, w] less each channel's mean, over its standard deviation, both of the training part."""
-    images = data.train.tensors[0]
-    mean, std = images.mean((0, 2, 3))[:, None, None], images.std((0, 2, 3))[:, None, None]
-    return _each(data, lambda tensors: ((tensors[0] - mean).div_(std), *tensors[1:]))
+def corrupted(data: Splits, masked: float, seed: int) -> Splits:
+    """Pairs of an input with a share of its entries set to 0, and the input itself; labels are left out.
+
+    Args:
+        masked: the probability that an entry is set to 0.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def pair(tensors: Batch) -> Batch:
+        kept = torch.rand(tensors[0].shape, generator=generator) >= masked
+        return (tensors[0] * kept, tensors[0])
+
+    return each(data, pair)
 
 
 def test_drops_partial(data: Splits) -> Splits:

@@ -100,3 +100,29 @@ def adding(length: int, count: int, seed: int) -> Splits:
         return _data(np.stack([values, marks], axis=2), 0.5 + total[:, None] / 4)
 
     return Splits(part(count), part(max(count // 4, 1)), part(max(count // 4, 1)))
+
+
+@lru_cache
+def copying(symbols: int, delay: int, alphabet: int, count: int, seed: int) -> Splits:
+    """The copy problem: sequences x [n, time, alphabet + 2], one-hot, and labels [n, time], time = delay + 2·symbols.
+
+    The input is ``symbols`` draws from the alphabet, ``delay`` − 1 blanks, the call to answer, and
+    ``symbols`` blanks; the labels are blanks but for the last ``symbols`` steps, which repeat the
+    draws. Labels 0 … alphabet − 1 are letters, ``alphabet`` the blank, alphabet + 1 the call.
+
+    Source: Hochreiter & Schmidhuber 1997, in the form of Arjovsky, Shah & Bengio 2016, section 5.1.
+    """
+    import numpy as np
+    import torch
+
+    random = np.random.RandomState(seed)
+
+    def part(count: int) -> Data:
+        given = np.full((count, delay + 2 * symbols), alphabet)
+        wanted = given.copy()
+        given[:, :symbols] = wanted[:, -symbols:] = random.randint(alphabet, size=(count, symbols))
+        given[:, symbols + delay - 1] = alphabet + 1
+        one_hot = np.eye(alphabet + 2, dtype=np.float32)[given]
+        return Data((torch.from_numpy(one_hot), torch.from_numpy(wanted.astype(np.int64))))
+
+    return Splits(part(count), part(max(count // 4, 1)), part(max(count // 4, 1)))

@@ -87,11 +87,11 @@ def _csv(path: Path, target: str) -> Table:
         if len(row) != len(header):
             raise damaged(path, f"row {i + 1} has {len(row)} fields, the header {len(header)}")
         for j, entry in enumerate(row):
-            values[i, j] = _number(path, entry, f"row {i + 1}, column {header[j]!r}")
+            values[i, j] = number(path, entry, f"row {i + 1}, column {header[j]!r}")
     return np.delete(values, at, axis=1), values[:, at]
 
 
-def _number(path: Path, text: str, where: str) -> float:
+def number(path: Path, text: str, where: str) -> float:
     """An empty field reads as NaN, which is refused later together with the others."""
     try:
         return float(text) if text.strip() else float("nan")
@@ -119,16 +119,16 @@ def _libsvm(path: Path, target: str) -> Table:
 
     targets: list[float] = []
     entries: list[tuple[int, int, float]] = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for at, line in enumerate(_text(path).splitlines(), 1):
         fields = line.partition("#")[0].split()
         if not fields:
             continue
         for field in fields[1:]:
             index, colon, value = field.partition(":")
             if not colon or not index.isdigit() or int(index) < 1:
-                raise damaged(path, f"line {number}: expected index:value with an index from 1, got {field!r}")
-            entries.append((len(targets), int(index) - 1, _number(path, value, f"line {number}, index {index}")))
-        targets.append(_number(path, fields[0], f"line {number}, target"))
+                raise damaged(path, f"line {at}: expected index:value with an index from 1, got {field!r}")
+            entries.append((len(targets), int(index) - 1, number(path, value, f"line {at}, index {index}")))
+        targets.append(number(path, fields[0], f"line {at}, target"))
     x = np.zeros((len(targets), 1 + max((column for _, column, _ in entries), default=0)))
     for row, column, entry in entries:
         x[row, column] = entry
@@ -153,19 +153,24 @@ def split(file: str, target: str = "", *, classes: bool, seed: int = 0) -> Split
         DataMissing, DataDamaged: see :func:`read`.
         UsageError: fewer than 8 rows, or with ``classes`` fewer than 2 or more than 1000 distinct targets.
     """
+    x, y = read(file, target)
+    return divided(file, x, y, classes=classes, seed=seed)
+
+
+def divided(who: str, x: Any, y: Any, *, classes: bool, seed: int = 0) -> Splits:
+    """The same for a table that is read already: inputs x [n, features] and targets y [n]."""
     import numpy as np
     import torch
 
-    x, y = read(file, target)
     if len(x) < 8:
-        raise UsageError(f"{file}: needs at least 8 rows to be split, has {len(x)}")
+        raise UsageError(f"{who}: needs at least 8 rows to be split, has {len(x)}")
     held = max(len(x) * 15 // 100, 1)
     train = np.random.RandomState(seed).permutation(len(x))[: len(x) - 2 * held]  # as ``shuffled`` cuts
     inputs = torch.from_numpy(_standardized(x, train).astype(np.float32))
     if classes:
         found, labels = np.unique(y, return_inverse=True)
         if not 2 <= len(found) <= 1000:
-            raise UsageError(f"{file}: labels must have 2 to 1000 distinct values, found {len(found)}")
+            raise UsageError(f"{who}: labels must have 2 to 1000 distinct values, found {len(found)}")
         targets = torch.from_numpy(labels.astype(np.int64))
     else:
         targets = torch.from_numpy(_standardized(y[:, None], train).astype(np.float32))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from problems.bounds import Count, Natural, NonNegative
 from problems.data import cifar, mnist_family
-from problems.data.splits import Splits, held_out, standardized_channels, test_drops_partial
+from problems.data.splits import held_out, test_drops_partial
 from problems.layout import Piece
 from problems.models import classifier, cnn_2c2d, cnn_3c3d, resnet
 from problems.problem import Pieces, Problem, Target, problem
@@ -77,11 +76,6 @@ def kmnist_2c2d(valid: Natural = 0) -> Problem:
     return _2c2d("kmnist", valid, 0.95, "Clanuwat et al. 2018: 95.12 % of a simple convolutional net")
 
 
-@lru_cache(maxsize=1)
-def _colours(name: str) -> Splits:
-    return standardized_channels(cifar.load(name))
-
-
 def glorot_by_layer(weight: Tensor, piece: Piece, generator: Generator) -> None:
     """Glorot normal for convolutions, Glorot uniform for dense layers."""
     draw = glorot_normal if len(piece.shape) == 4 else glorot_uniform
@@ -99,7 +93,7 @@ def _3c3d(name: str, classes: int, decay: float, valid: int, value: float, origi
     return classifier(
         f"{name}_3c3d",
         model,
-        held_out(_colours(name), valid, f"{name}_3c3d"),
+        held_out(cifar.standardized(name), valid, f"{name}_3c3d"),
         penalty=penalty if decay else None,
         start=start(model.layout, glorot_by_layer),
         target=Target(_measure(valid), value, "higher", origin),
@@ -145,7 +139,7 @@ def cifar10_resnet(blocks: Count = 1, skip: bool = True, valid: Natural = 0) -> 
     """A small residual net on CIFAR-10: 6·blocks + 2 layers of 16, 32 and 64 channels.
 
     Identity shortcuts, before-activation order, and a scalar α on every residual branch that
-    starts at 0 in place of normalization. Starts at weights N(0, 2/m), biases 0. Each colour
+    starts at 1/√(3·blocks) in place of normalization. Starts at weights N(0, 2/m), biases 0. Each colour
     is standardized by the training images; no augmentation.
 
     Args:
@@ -159,11 +153,9 @@ def cifar10_resnet(blocks: Count = 1, skip: bool = True, valid: Natural = 0) -> 
     return classifier(
         "cifar10_resnet",
         model,
-        held_out(_colours("cifar10"), valid, "cifar10_resnet"),
+        held_out(cifar.standardized("cifar10"), valid, "cifar10_resnet"),
         start=start(model.layout, he_normal),
-        target=Target(
-            _measure(valid), 0.7, "higher", "well below the 91 % of He et al. 2016 with augmentation"
-        ),
+        target=Target(_measure(valid), 0.7, "higher", "well below the 91 % of He et al. 2016 with augmentation"),
         batch_size=128,
         epochs=50,
     )

@@ -103,7 +103,7 @@ def mnist_logistic(decay: NonNegative = 0.0, valid: Natural = 0) -> Problem:
     return logistic("mnist_logistic", data, decay, target, epochs=10)
 
 
-@problem(source="the user's file", embedded=True)
+@problem(source="the user's file")
 def table_logistic(file: str, target: str = "", decay: NonNegative = 0.0, data_seed: Natural = 0) -> Problem:
     """Softmax regression on a table of the user's: CSV, LIBSVM or NPZ.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from problems.bounds import Count, Natural, Widths
 from problems.data import builtin, cifar, mnist_family
-from problems.data.splits import Splits, flattened, held_out, standardized_channels, test_drops_partial
+from problems.data.splits import flattened, held_out, test_drops_partial
 from problems.models import classifier, mlp
 from problems.problem import Problem, Target, problem
 from problems.starts import he_normal, lecun_uniform, start, truncated_normal
@@ -116,11 +114,6 @@ def kmnist_mlp(hidden: Widths = (1000, 500, 100), valid: Natural = 0) -> Problem
     return _like_mnist("kmnist", hidden, valid, 0.91, origin)
 
 
-@lru_cache(maxsize=1)
-def _cifar10_rows() -> Splits:
-    return flattened(standardized_channels(cifar.load("cifar10")))
-
-
 @problem(source="Deep Learning, chapter 6; Krizhevsky 2009", data="cifar10")
 def cifar10_mlp(hidden: Widths = (512, 256), valid: Natural = 0) -> Problem:
     """A perceptron with ReLU layers on CIFAR-10: 3072-512-256-10 by default.
@@ -138,7 +131,7 @@ def cifar10_mlp(hidden: Widths = (512, 256), valid: Natural = 0) -> Problem:
     return classifier(
         "cifar10_mlp",
         model,
-        held_out(_cifar10_rows(), valid, "cifar10_mlp"),
+        held_out(flattened(cifar.standardized("cifar10")), valid, "cifar10_mlp"),
         start=start(model.layout, he_normal),
         target=Target("valid_accuracy" if valid else "test_accuracy", 0.5, "higher", "reached by Adam at rate 0.001"),
         batch_size=128,

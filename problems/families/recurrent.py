@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from problems.bounds import Bound, Count, Natural, Real
-from problems.data import synthetic
-from problems.models import lstm, regressor
+from problems.data import mnist_family, synthetic, text
+from problems.data.splits import Splits, held_out, sequences_of_rows
+from problems.models import character_model, classifier, recurrent_net, regressor
 from problems.problem import Batch, Metric, Problem, Target, problem
 from problems.starts import lecun_uniform, start
 
@@ -19,6 +20,20 @@ CLOSE = 0.04  # Hochreiter & Schmidhuber's criterion of a sequence processed cor
 
 def _share_correct(outputs: Tensor, batch: Batch) -> Tensor:
     return ((outputs - batch[1]).abs() < CLOSE).to(outputs.dtype).mean()
+
+
+def _adding(name: str, length: int, sequences: int, data_seed: int, target: Target | None, **cell: Any) -> Problem:
+    model = recurrent_net(2, outputs=1, **cell)
+    return regressor(
+        name,
+        model,
+        synthetic.adding(length, sequences, data_seed),
+        metrics={"accuracy": Metric(_share_correct, "higher")},
+        start=start(model.layout, lecun_uniform),
+        target=target,
+        batch_size=32,
+        epochs=10,
+    )
 
 
 @problem(source="Hochreiter & Schmidhuber 1997, section 5.4", embedded=True)
@@ -40,14 +55,184 @@ def adding_lstm(
     Source: Hochreiter & Schmidhuber 1997, section 5.4, with sequences of one length; *Deep
     Learning*, section 10.10.1 for the forget gate.
     """
-    model = lstm(2, hidden, 1, forget_bias)
-    return regressor(
-        "adding_lstm",
+    target = Target("valid_accuracy", 0.9, "higher", "reached by Adam at rate 0.003 in 2 epochs")
+    return _adding("adding_lstm", length, sequences, data_seed, target, hidden=hidden, forget_bias=forget_bias)
+
+
+@problem(source="Hochreiter & Schmidhuber 1997; Bengio et al. 1994", embedded=True)
+def adding_rnn(length: Length = 20, hidden: Count = 32, sequences: Count = 8192, data_seed: Natural = 0) -> Problem:
+    """``adding_lstm`` with a plain recurrent layer, h ← tanh(Wx + Uh + b), whose gradients vanish or explode.
+
+    Args:
+        length, hidden, sequences: as for ``adding_lstm``.
+
+    Source: Hochreiter & Schmidhuber 1997, section 5.4; Bengio, Simard & Frasconi 1994; *Deep
+    Learning*, section 8.2.5.
+    """
+    target = Target("valid_loss", 0.02, "lower", "half the loss of always answering the mean; hard for this net")
+    return _adding("adding_rnn", length, sequences, data_seed, target, hidden=hidden, cell="rnn")
+
+
+def _copying(name: str, symbols: int, delay: int, sequences: int, data_seed: int, **cell: Any) -> Problem:
+    letters = 8
+    model = recurrent_net(letters + 2, outputs=letters + 2, every_step=True, **cell)
+
+    def recalled(outputs: Tensor, batch: Batch) -> Tensor:
+        right = outputs[:, -symbols:].argmax(-1) == batch[1][:, -symbols:]
+        return right.to(outputs.dtype).mean((0, 1))
+
+    return classifier(
+        name,
         model,
-        synthetic.adding(length, sequences, data_seed),
-        metrics={"accuracy": Metric(_share_correct, "higher")},
+        synthetic.copying(symbols, delay, letters, sequences, data_seed),
+        metrics={"accuracy": Metric(recalled, "higher")},
         start=start(model.layout, lecun_uniform),
-        target=Target("valid_accuracy", 0.9, "higher", "reached by Adam at rate 0.003 in 2 epochs"),
+        target=Target("valid_accuracy", 0.25, "higher", "twice as good as guessing among eight letters"),
         batch_size=32,
         epochs=10,
     )
+
+
+@problem(source="Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016", embedded=True)
+def copy_lstm(
+    symbols: Count = 5,
+    delay: Count = 10,
+    hidden: Count = 32,
+    forget_bias: Real = 1.0,
+    sequences: Count = 4096,
+    data_seed: Natural = 0,
+) -> Problem:
+    """An LSTM that repeats what it read ``delay`` steps ago: a test of memory.
+
+    Sequences as ``problems.data.synthetic.copying`` makes them, of 8 letters; softmax cross-entropy,
+    a mean over all steps. ``accuracy`` is the share of the ``symbols`` last letters that are
+    right. Starts as ``adding_lstm``. Without memory the loss is at best
+    symbols · log 8/(delay + 2·symbols).
+
+    Source: Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016, section 5.1 (there with 10
+    symbols and delays from 100 on).
+    """
+    return _copying("copy_lstm", symbols, delay, sequences, data_seed, hidden=hidden, forget_bias=forget_bias)
+
+
+@problem(source="Arjovsky et al. 2016", embedded=True)
+def copy_rnn(
+    symbols: Count = 5, delay: Count = 10, hidden: Count = 32, sequences: Count = 4096, data_seed: Natural = 0
+) -> Problem:
+    """``copy_lstm`` with a plain recurrent layer.
+
+    Args:
+        symbols, delay, hidden, sequences: as for ``copy_lstm``.
+
+    Source: Arjovsky, Shah & Bengio 2016, section 5.1; *Deep Learning*, section 8.2.5.
+    """
+    return _copying("copy_rnn", symbols, delay, sequences, data_seed, hidden=hidden, cell="rnn")
+
+
+def _mnist_sequences(name: str, data: Splits, hidden: int, valid: int, value: float, **cell: Any) -> Problem:
+    model = recurrent_net(data.train.tensors[0].shape[2], hidden, 10, **cell)
+    measure = "valid_accuracy" if valid else "test_accuracy"
+    return classifier(
+        name,
+        model,
+        held_out(data, valid, name),
+        start=start(model.layout, lecun_uniform),
+        target=Target(measure, value, "higher", "well below the 98 % of LSTMs in Le, Jaitly & Hinton 2015"),
+        batch_size=128,
+        epochs=10,
+    )
+
+
+@problem(source="Le, Jaitly & Hinton 2015", data="mnist")
+def mnist_rows_lstm(hidden: Count = 64, forget_bias: Real = 1.0, valid: Natural = 0) -> Problem:
+    """An LSTM that reads MNIST row by row: 28 steps of 28 pixels.
+
+    Softmax cross-entropy of a linear layer on the last state; pixels/255. Starts as ``adding_lstm``.
+
+    Args:
+        valid: the last so many of the 60000 training images become a validation split.
+
+    Source: after Le, Jaitly & Hinton 2015, section 4.2, who read pixel by pixel.
+    """
+    data = sequences_of_rows(mnist_family.load("mnist"), 28)
+    return _mnist_sequences("mnist_rows_lstm", data, hidden, valid, 0.95, forget_bias=forget_bias)
+
+
+@problem(source="Le, Jaitly & Hinton 2015", data="mnist")
+def mnist_rows_rnn(hidden: Count = 64, valid: Natural = 0) -> Problem:
+    """``mnist_rows_lstm`` with a plain recurrent layer.
+
+    Args:
+        hidden, valid: as for ``mnist_rows_lstm``.
+
+    Source: after Le, Jaitly & Hinton 2015, section 4.2; *Deep Learning*, section 8.2.5.
+    """
+    data = sequences_of_rows(mnist_family.load("mnist"), 28)
+    return _mnist_sequences("mnist_rows_rnn", data, hidden, valid, 0.9, cell="rnn")
+
+
+@problem(source="Le, Jaitly & Hinton 2015", data="mnist")
+def mnist_pixels_lstm(hidden: Count = 64, forget_bias: Real = 1.0, every: Count = 1, valid: Natural = 0) -> Problem:
+    """An LSTM that reads MNIST pixel by pixel: 784 steps.
+
+    As ``mnist_rows_lstm``; a step costs about thirty of its steps.
+
+    Args:
+        every: read only every so many-th pixel, for shorter sequences.
+        valid: the last so many of the 60000 training images become a validation split.
+
+    Source: Le, Jaitly & Hinton 2015, section 4.2 (there with 100 units).
+    """
+    data = sequences_of_rows(mnist_family.load("mnist"), 1, every)
+    return _mnist_sequences("mnist_pixels_lstm", data, hidden, valid, 0.9, forget_bias=forget_bias)
+
+
+def _characters(name: str, file: str, length: int, target: Target | None, **net: Any) -> Problem:
+    data, symbols = text.sequences(file, length)
+    model = character_model(symbols, **net)
+    return classifier(
+        name, model, data, start=start(model.layout, lecun_uniform), target=target, batch_size=50, epochs=20
+    )
+
+
+@problem(source="DeepOBS char-RNN (Schneider et al. 2019); Karpathy 2015", data="shakespeare")
+def shakespeare_lstm(
+    length: Count = 50, embedding: Count = 128, hidden: Count = 128, depth: Count = 2, forget_bias: Real = 1.0
+) -> Problem:
+    """A character language model on tiny Shakespeare: embedding 128, two LSTM layers of 128.
+
+    Softmax cross-entropy of the next character, a mean over all 50 steps of a sequence.
+    Starts at weights U(−1/√m, 1/√m), biases 0, the forget gate's at ``forget_bias``. Every sequence
+    begins with zero state, where the source carries the state on from the one before.
+
+    Args:
+        length: characters in a sequence.
+        depth: LSTM layers.
+
+    Source: DeepOBS's tolstoi_char_rnn (Schneider, Balles & Hennig 2019) in architecture and batch;
+    text of Karpathy 2015.
+    """
+    target = Target("valid_loss", 1.8, "lower", "about 2.6 bits per character, well above the 1.5 of large nets")
+    net = {"embedding": embedding, "hidden": hidden, "depth": depth, "forget_bias": forget_bias}
+    return _characters("shakespeare_lstm", str(text.shakespeare()), length, target, **net)
+
+
+@problem(source="the user's file; DeepOBS char-RNN (Schneider et al. 2019)")
+def text_lstm(
+    file: str,
+    length: Count = 50,
+    embedding: Count = 128,
+    hidden: Count = 128,
+    depth: Count = 2,
+    forget_bias: Real = 1.0,
+) -> Problem:
+    """``shakespeare_lstm`` on any text file.
+
+    Args:
+        file: UTF-8 text, maybe in .gz or .xz; a path as given or below SUITE_DATA.
+        length, embedding, hidden, depth, forget_bias: as for ``shakespeare_lstm``.
+
+    Source: the file; DeepOBS's tolstoi_char_rnn (Schneider, Balles & Hennig 2019) in architecture.
+    """
+    net = {"embedding": embedding, "hidden": hidden, "depth": depth, "forget_bias": forget_bias}
+    return _characters("text_lstm", file, length, None, **net)

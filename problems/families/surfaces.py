@@ -68,20 +68,24 @@ def ravine(condition: Positive = 100.0) -> Problem:
 
 
 @problem(source="Rosenbrock 1960", embedded=True)
-def rosenbrock(size: Annotated[int, Bound(2)] = 2) -> Problem:
-    """Rosenbrock's banana valley: Σ 100(x_{i+1} − x_i²)² + (1 − x_i)².
+def rosenbrock(size: Annotated[int, Bound(2)] = 2, scale: Positive = 0.01) -> Problem:
+    """Rosenbrock's banana valley: scale · Σ 100(x_{i+1} − x_i²)² + (1 − x_i)².
 
     Starts at (−1.2, 1, −1.2, 1, …); the minimum is 0 at (1, …, 1). From four variables on there
     is a local minimum too, near (−1, 1, …, 1).
+
+    Args:
+        scale: 1 is the original, whose curvature at the start, about 1500, is out of the reach
+            of rates that are usual elsewhere.
 
     Source: Rosenbrock 1960; start as in Moré, Garbow & Hillstrom 1981, problem 1.
     """
 
     def value(x: Tensor) -> Tensor:
-        return (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
+        return scale * (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
 
     begin = tuple(-1.2 if i % 2 == 0 else 1.0 for i in range(size))
-    return surface("rosenbrock", value, begin, _zero(*[1.0] * size), _near(0.0, 1e-4), steps=5000)
+    return surface("rosenbrock", value, begin, _zero(*[1.0] * size), _near(0.0, 1e-4 * scale), steps=5000)
 
 
 @problem(source="Deep Learning, section 8.2.3", embedded=True)

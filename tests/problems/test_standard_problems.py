@@ -138,7 +138,7 @@ def test_adding_splits_differ_and_repeat() -> None:
 
 @pytest.mark.parametrize("forget", [1.0, 0.0, 3.5])
 def test_forget_gate_bias_starts_where_it_is_set(forget: float) -> None:
-    bias = pieces_of(make(f"adding_lstm(hidden=4, forget_bias={forget}, sequences=8)"))["lstm.bias"]
+    bias = pieces_of(make(f"adding_lstm(hidden=4, forget_bias={forget}, sequences=8)"))["lstm1.bias"]
     assert bias.view(4, 4).tolist() == [[0.0] * 4, [forget] * 4, [0.0] * 4, [0.0] * 4]
 
 
@@ -147,9 +147,9 @@ def test_own_lstm_equals_torch() -> None:
     pieces = {name: view.double() for name, view in pieces_of(p).items()}
     theirs = torch.nn.LSTM(2, 8, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
-        theirs.weight_ih_l0.copy_(pieces["lstm.input"])
-        theirs.weight_hh_l0.copy_(pieces["lstm.hidden"])
-        theirs.bias_ih_l0.copy_(pieces["lstm.bias"])
+        theirs.weight_ih_l0.copy_(pieces["lstm1.input"])
+        theirs.weight_hh_l0.copy_(pieces["lstm1.hidden"])
+        theirs.bias_ih_l0.copy_(pieces["lstm1.bias"])
         theirs.bias_hh_l0.zero_()
         states, _ = theirs(p.train.tensors[0])
     head = states[:, -1] @ pieces["layer1.weight"].T + pieces["layer1.bias"]

@@ -29,7 +29,8 @@ def hessian(p: Problem, *theta: float) -> torch.Tensor:
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3))
 def test_rosenbrock_is_scipys(theta: list[float]) -> None:
     optimize = pytest.importorskip("scipy.optimize")
-    assert at(make("rosenbrock(size=3)"), *theta) == pytest.approx(float(optimize.rosen(theta)), rel=1e-12, abs=1e-12)
+    found = at(make("rosenbrock(size=3, scale=1)"), *theta)
+    assert found == pytest.approx(float(optimize.rosen(theta)), rel=1e-12, abs=1e-12)
 
 
 def test_ravine_has_its_condition_number() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.func import jacrev
 
 from problems import UsageError, problem
-from problems.data import tables
+from problems.data import housing, tables
 from problems.data.folders import DataDamaged, DataMissing
 
 RANDOM = np.random.RandomState(0)
@@ -130,3 +130,27 @@ def test_wrong_requests(tmp_path) -> None:
     np.savez(tmp_path / "names.npz", x=X, z=Y)
     with pytest.raises(DataDamaged, match="must have arrays x and y, has x, z"):
         tables.read(str(tmp_path / "names.npz"))
+
+
+HEADER = "longitude,total_bedrooms,median_house_value,ocean_proximity\n"
+
+
+def write_housing(folder: Path, rows: list[str]) -> None:
+    housing.load.cache_clear()
+    (folder / "california").mkdir(exist_ok=True)
+    (folder / "california" / "housing.csv").write_text(HEADER + "\n".join(rows) + "\n")
+
+
+def test_housing_leaves_incomplete_rows_out(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
+    rows = [f"{i},{i * i % 7},{1000 * i},{housing.KINDS[i % 5]}" for i in range(20)]
+    write_housing(tmp_path, [*rows, "3,,5,INLAND"])
+    data = housing.load()
+    assert sum(len(part) for part in data if part is not None) == 20
+    x, y = data.train.tensors
+    assert x.shape[1] == 2 + 5
+    assert torch.allclose(x[:, 0], y[:, 0], atol=1e-5)
+    write_housing(tmp_path, [*rows, "3,1,5,MARS"])
+    with pytest.raises(DataDamaged, match=r"row 21: ocean_proximity must be one of .* got 'MARS'"):
+        housing.load()
+    housing.load.cache_clear()

@@ -1,0 +1,145 @@
+"""A problem from any ``torch.nn.Module``: its parameters become the pieces of θ."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from problems import layers
+from problems.layout import Layout, Piece
+from problems.names import UsageError
+from problems.problem import Batch, Data, Pieces, Problem
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+Loss = Callable[..., Tensor]
+
+
+def from_module(
+    module: nn.Module,
+    loss: Loss,
+    train: Data | Sequence[Tensor],
+    *,
+    name: str | None = None,
+    valid: Data | Sequence[Tensor] | None = None,
+    test: Data | Sequence[Tensor] | None = None,
+    **rest: Any,
+) -> Problem:
+    """A problem that minimizes ``loss(module(*inputs), target)`` over data (inputs …, target).
+
+    The module is copied as it stands, in the mode (``train`` or ``eval``) that it is in. Pieces are
+    named as its parameters; those with two or more dimensions are weights, drawn by
+    initializers, the others are biases that start at their present values. The default start
+    calls every layer's ``reset_parameters`` under a seed of the run. ``nn.Linear`` and plain
+    ``nn.Conv2d`` run by the suite's own layers, whose bits do not depend on other lanes.
+
+    Args:
+        loss: the mean over a batch, such as ``torch.nn.functional.cross_entropy``.
+        train, valid, test: tensors with one row an example, the last of them the target.
+        rest: further fields of :class:`Problem`: ``target``, ``metrics``, ``batch_size``, ``epochs``, ….
+
+    Raises:
+        UsageError: the module cannot be a pure function of its parameters: it changes its
+            buffers, draws random numbers, keeps a state, or branches on values.
+    """
+    name = name or type(module).__name__
+    pure = _with_own_layers(copy.deepcopy(module))
+    layout = Layout(tuple(_piece(key, p) for key, p in pure.named_parameters() if p.requires_grad))
+    if not len(layout):
+        raise UsageError(f"{name}: the module has no parameters that require a gradient")
+    splits = {"train": _data(train), "valid": valid and _data(valid), "test": test and _data(test)}
+    frozen = {key: p.detach() for key, p in pure.named_parameters() if not p.requires_grad}
+    fixed = {**frozen, **{key: buffer.detach().clone() for key, buffer in pure.named_buffers()}}
+
+    def predict(pieces: Pieces, batch: Batch) -> Tensor:
+        found: Tensor = functional_call(pure, dict(pieces), tuple(batch[:-1]))
+        return found
+
+    def criterion(outputs: Tensor, batch: Batch) -> Tensor:
+        return loss(outputs, batch[-1])
+
+    fields: dict[str, Any] = {**splits, "start": partial(_start, module, layout), "batch_size": 128, **rest}
+    fields["batch_size"] = min(fields["batch_size"], len(fields["train"]))
+    made = Problem(name, layout, predict, criterion, fixed=fixed, **fields)
+    _need_pure(made, pure)
+    return made
+
+
+def _data(split: Data | Sequence[Tensor]) -> Data:
+    return split if isinstance(split, Data) else Data(tuple(split))
+
+
+def _piece(name: str, parameter: Tensor) -> Piece:
+    shape = tuple(parameter.shape)
+    if len(shape) >= 2:
+        field = parameter[0, 0].numel()
+        return Piece(name, shape, "weight", fan_in=shape[1] * field, fan_out=shape[0] * field)
+    return Piece(name, shape, "bias", fill=tuple(parameter.detach().flatten().tolist()))
+
+
+def _start(module: nn.Module, layout: Layout, generator: Generator) -> Tensor:
+    """θ₀ as the module's own layers draw it, from a seed that the generator gives; no global state is left changed."""
+    fresh = copy.deepcopy(module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        for layer in fresh.modules():
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    values = dict(fresh.named_parameters())
+    return layout.join({piece.name: values[piece.name].detach() for piece in layout}).float()
+
+
+def _with_own_layers(module: nn.Module) -> nn.Module:
+    for layer in module.modules():
+        if type(layer) is nn.Linear:
+            layer.forward = partial(_linear, layer)  # type: ignore[method-assign]
+        elif type(layer) is nn.Conv2d and _is_plain(layer):
+            layer.forward = partial(_conv, layer)  # type: ignore[method-assign]
+    return module
+
+
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    y = layers.linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    square = all(isinstance(s, tuple) and len(set(s)) == 1 for s in (layer.stride, layer.padding))
+    return square and set(layer.dilation) == {1} and layer.groups == 1 and layer.padding_mode == "zeros"
+
+
+def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return layers.conv2d(x, layer.weight, layer.bias, stride=layer.stride[0], padding=int(layer.padding[0]))
+
+
+def _need_pure(made: Problem, module: nn.Module) -> None:
+    """Run the module twice on a few examples, and as two lanes, and refuse it where that shows a state."""
+    batch = tuple(t[:4] for t in made.train.tensors)
+    pieces = {name: dict(module.named_parameters())[name].detach() for name in (p.name for p in made.layout)}
+    before = {name: buffer.clone() for name, buffer in made.fixed.items()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        first = made.loss_of(pieces, batch)
+        changed = [name for name, old in before.items() if not torch.equal(old, made.fixed[name])]
+        if changed:
+            raise UsageError(
+                f"{made.name}: the forward pass changes {', '.join(changed)}, so the module is no pure function; "
+                "use .eval(), or a layer without running statistics (track_running_stats=False)"
+            )
+        if not torch.allclose(first, made.loss_of(pieces, batch), rtol=1e-4, equal_nan=True):
+            raise UsageError(
+                f"{made.name}: two passes over the same examples differ, so the module draws random numbers "
+                "(dropout?) or keeps a state; use .eval() or leave that layer out"
+            )
+        try:
+            lanes = {name: torch.stack([piece, piece]) for name, piece in pieces.items()}
+            torch.vmap(made.loss_of)(lanes, tuple(torch.stack([t, t]) for t in batch))
+        except RuntimeError as error:
+            raise UsageError(f"{made.name}: the module cannot run in lanes (torch.func.vmap): {error}") from error

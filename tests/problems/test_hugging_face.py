@@ -1,0 +1,103 @@
+"""Local files through the library datasets: images, numbers, words, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from problems import UsageError, problem
+from problems.data import hugging_face
+from problems.data.folders import DataMissing
+
+datasets = pytest.importorskip("datasets")
+RANDOM = np.random.RandomState(0)
+PIXELS = RANDOM.randint(0, 256, (40, 6, 5)).astype(np.uint8)
+LABELS = [i % 3 for i in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    hugging_face.load.cache_clear()
+
+
+def pictures(path: Path) -> str:
+    from PIL import Image
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
+    rows = {"image": [Image.fromarray(p) for p in PIXELS], "label": LABELS}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(path / "pictures.parquet")
+    return str(path / "pictures.parquet")
+
+
+def table(path: Path) -> str:
+    lines = [
+        f"{a:.4f},{b:.4f},{2 * a + 0.01 * b:.4f},{'yes' if a > 0 else 'no'}" for a, b in RANDOM.normal(size=(60, 2))
+    ]
+    (path / "t.csv").write_text("a,b,sum,word\n" + "\n".join(lines) + "\n")
+    return str(path / "t.csv")
+
+
+def test_images_and_labels_are_the_ones_written(tmp_path) -> None:
+    data = hugging_face.load(pictures(tmp_path), "image", "label")
+    assert [len(part) for part in data if part is not None] == [28, 6, 6]
+    x = torch.cat([part.tensors[0] for part in data if part is not None])
+    y = torch.cat([part.tensors[1] for part in data if part is not None])
+    assert x.shape == (40, 1, 6, 5)
+    found = sorted(zip((x * 255).round().byte().flatten(1).tolist(), y.tolist(), strict=True))
+    assert found == sorted(zip(PIXELS.reshape(40, -1).tolist(), LABELS, strict=True))
+
+
+def test_columns_of_numbers_are_standardized_by_the_training_part(tmp_path) -> None:
+    data = hugging_face.load(table(tmp_path), "a, b", "sum")
+    x, y = data.train.tensors
+    assert x.shape == (42, 2)
+    assert y.shape == (42, 1)
+    for tensor in (x, y):
+        assert torch.allclose(tensor.mean(0), torch.zeros(tensor.shape[1]), atol=1e-6)
+        assert torch.allclose(tensor.std(0, correction=0), torch.ones(tensor.shape[1]), atol=1e-5)
+    assert torch.allclose(x[:, 0], y[:, 0], atol=0.1)
+
+
+def test_words_become_labels_in_ascending_order(tmp_path) -> None:
+    x, y = hugging_face.load(table(tmp_path), "sum", "word").train.tensors
+    assert y.unique().tolist() == [0, 1]
+    assert bool(x[y == 1].min() > x[y == 0].max())
+
+
+def test_a_stream_reads_so_many_rows(tmp_path) -> None:
+    data = hugging_face.load(table(tmp_path), "a", "word", limit=20)
+    assert sum(len(part) for part in data if part is not None) == 20
+
+
+def test_problems_choose_their_loss_by_the_target(tmp_path) -> None:
+    classes = problem.build(problem.bind(f"hub_mlp(dataset={pictures(tmp_path)!r}, hidden=(4,))"))
+    assert classes.size == 30 * 4 + 4 + 4 * 3 + 3
+    assert "accuracy" in classes.metrics
+    numbers = problem.build(
+        problem.bind(f"hub_mlp(dataset={table(tmp_path)!r}, inputs='a,b', target='sum', hidden=())")
+    )
+    assert numbers.size == 3
+    assert not numbers.metrics
+
+
+def test_wrong_requests(tmp_path) -> None:
+    with pytest.raises(DataMissing, match=r"absent\.parquet: no such file"):
+        hugging_face.load("absent.parquet", "x", "y")
+    with pytest.raises(UsageError, match="no column 'c'; there are a, b, sum, word"):
+        hugging_face.load(table(tmp_path), "a,c", "word")
+    with pytest.raises(UsageError, match="does not hold numbers"):
+        hugging_face.load(table(tmp_path), "word", "sum")
+    (tmp_path / "empty.csv").write_text("a,b\n1,\n2,3\n")
+    with pytest.raises(UsageError, match="missing or infinite"):
+        hugging_face.load(str(tmp_path / "empty.csv"), "b", "a")
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataMissing, match=r"bad\.parquet: datasets cannot load it"):
+        hugging_face.load(str(tmp_path / "bad.parquet"), "x", "y")
+    with pytest.raises(DataMissing, match="nobody/nothing: datasets cannot load it"):
+        hugging_face.load("nobody/nothing", "x", "y")
