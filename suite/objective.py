@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,8 +37,9 @@ class Objective:
     Args:
         batch: tensors [lanes, b, ...] that stay in place; whoever owns them changes their contents.
 
-    ``calls`` counts evaluations by kind, for every lane alike; ``first`` is the loss [lanes]
-    that the first evaluation of the current step gave.
+    ``calls`` counts evaluations by kind, for every lane alike, and ``excused`` those that a lane
+    only sat through; ``first`` is the loss [lanes] that the first evaluation of the current step
+    gave, trial points aside.
     """
 
     def __init__(self, problem: Problem, lanes: int, batch: Batch, *, taped: bool = True) -> None:
@@ -46,7 +48,9 @@ class Objective:
         self.batch = batch
         self.taped = taped
         self.calls: Counter[str] = Counter()
+        self.excused: dict[str, Tensor] = {}
         self.first: Tensor | None = None
+        self._trial = False
 
     @property
     def layout(self) -> Layout:
@@ -93,9 +97,20 @@ class Objective:
         else:
             action, outputs = self.bind(kind, *operands, taped=False)
             action()
-        if self.first is None and kind in ("value", "gradient"):
+        if self.first is None and kind in ("value", "gradient") and not self._trial:
             self.first = outputs[0]
+        self._trial = False
         return outputs
+
+    def excuse(self, kind: str, active: Tensor) -> Tensor:
+        """The next evaluation, of this kind, is a trial that only lanes with ``active`` [lanes] asked for."""
+        self._trial = True
+        excused = self.excused.setdefault(kind, torch.zeros(self.lanes, dtype=torch.int64, device=active.device))
+        if Recorder.current is None:
+            excused += ~active
+        else:
+            Recorder.current.call([active], lambda active: (lambda: excused.add_(~active), []))
+        return active
 
     def bind(self, kind: str, *operands: Tensor, taped: bool | None = None) -> tuple[Kernel, list[Tensor]]:
         """An action that evaluates at what ``operands`` hold when it is called, and where its results lie."""
@@ -208,26 +223,47 @@ class _Ask(torch.autograd.Function):
         return answer, ((0, 0) if isinstance(answer, tuple) else 0)
 
 
+@dataclass(frozen=True)
+class _Excuse:
+    """An objective's ``excuse`` for one kind of evaluation, as :class:`_Ask` asks it."""
+
+    objective: Objective
+    kind: str
+
+    def excuse(self, active: Tensor) -> Tensor:
+        return self.objective.excuse(self.kind, active)
+
+
 class LaneOracle:
     """What an optimizer's step sees: the objective of one lane (see ``suite.optimizers.base.Oracle``)."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, active: Tensor | None = None) -> None:
         self._objective = objective
+        self._active = active
 
     @property
     def layout(self) -> Layout:
         """The pieces of θ, for methods that go by layers."""
         return self._objective.layout
 
+    def among(self, active: Tensor) -> LaneOracle:
+        """The oracle for trial evaluations, which count for lanes with ``active`` only."""
+        return LaneOracle(self._objective, active)
+
+    def _ask(self, kind: str, *operands: Tensor) -> Any:
+        if self._active is not None:
+            _Ask.apply(_Excuse(self._objective, kind), "excuse", self._active)
+        return _Ask.apply(self._objective, kind, *operands)
+
     def value(self, theta: Tensor) -> Tensor:
-        return _Ask.apply(self._objective, "value", theta)
+        return self._ask("value", theta)
 
     def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = _Ask.apply(self._objective, "gradient", theta)
+        value, gradient = self._ask("gradient", theta)
         return value, gradient
 
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
-        return _Ask.apply(self._objective, "hvp", theta, v)
+        return self._ask("hvp", theta, v)
 
     def hessian(self, theta: Tensor) -> Tensor:
-        return _Ask.apply(self._objective, "hessian", theta)
+        return self._ask("hessian", theta)

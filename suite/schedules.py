@@ -77,4 +77,3 @@ def warmup_cosine(value: Real, warmup_steps: Count = 100, steps: Count = 1000, e
 def scheduled(value: float | Tensor, k: int) -> float | Tensor:
     """The value at step k of a number or a schedule."""
     return value(k) if callable(value) else value
-

@@ -34,11 +34,11 @@ class PlainOracle:
 
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
         self.calls["hvp"] += 1
-        return torch.func.jvp(torch.func.grad(self.loss), (theta,), (v,))[1]
+        return torch.func.vjp(torch.func.grad(self.loss), theta)[1](v)[0]
 
     def hessian(self, theta: Tensor) -> Tensor:
         self.calls["hvp"] += len(theta)
-        return torch.func.hessian(self.loss)(theta)
+        return torch.func.jacrev(torch.func.grad(self.loss))(theta)
 
 
 def path(optimizer: Optimizer, oracle: PlainOracle, theta: Tensor, steps: int) -> list[Tensor]:

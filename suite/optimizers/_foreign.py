@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import log_range
 from problems.names import UsageError
-from problems.registry import Entry, Parameter, parameters_of
+from problems.parameters import Parameter, parameters_of
+from problems.registry import Entry
 
 if TYPE_CHECKING:
     from suite.optimizers.base import Optimizer
@@ -33,12 +35,25 @@ def from_torch(member: str) -> Entry[Optimizer]:
     """``torch.AdamW``: a class of ``torch.optim`` by its name."""
     import torch
 
-    found = getattr(torch.optim, member, None)
-    entry = adopt(found, f"torch.{member}")
+    return _member(torch.optim, "torch", member)
+
+
+def from_zoo(member: str) -> Entry[Optimizer]:
+    """``zoo.Lion``: a class of the package ``pytorch_optimizer`` by its name."""
+    try:
+        import pytorch_optimizer
+    except ImportError:
+        raise UsageError(f"zoo.{member} needs the package pytorch_optimizer: pip install -e '.[zoo]'") from None
+    return _member(pytorch_optimizer, "zoo", member)
+
+
+def _member(package: ModuleType, family: str, member: str) -> Entry[Optimizer]:
+    entry = adopt(getattr(package, member, None), f"{family}.{member}")
     if entry is None:
-        near = difflib.get_close_matches(member, torch.optim.__all__, n=1, cutoff=0.4)
-        hint = f"; did you mean torch.{near[0]}?" if near else ""
-        raise UsageError(f"unknown optimizer 'torch.{member}': torch.optim has no such optimizer{hint}")
+        classes = [name for name, found in vars(package).items() if inspect.isclass(found)]
+        near = difflib.get_close_matches(member, classes, n=1, cutoff=0.4)
+        hint = f"; did you mean {family}.{near[0]}?" if near else ""
+        raise UsageError(f"unknown optimizer '{family}.{member}': {package.__name__} has no such optimizer{hint}")
     return entry
 
 

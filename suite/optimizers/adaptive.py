@@ -69,9 +69,7 @@ def nadam(
 
 
 @optimizer(reference="Liu et al. 2020", tune=_RATE)
-def radam(
-    lr: Positive = 0.001, rho1: Fraction = 0.9, rho2: Fraction = 0.999, delta: Positive = 1e-8
-) -> Optimizer:
+def radam(lr: Positive = 0.001, rho1: Fraction = 0.9, rho2: Fraction = 0.999, delta: Positive = 1e-8) -> Optimizer:
     """Rectified Adam: adaptive only once the variance of the adaptive rate is bounded.
 
     With n∞ = 2/(1 − ρ₂) − 1 and nₜ = n∞ − 2tρ₂ᵗ/(1 − ρ₂ᵗ): where nₜ > 5,
@@ -97,9 +95,7 @@ def radam(
 
 
 @optimizer(reference="Kingma & Ba 2015, section 7.1", tune=_RATE)
-def adamax(
-    lr: Positive = 0.002, rho1: Fraction = 0.9, rho2: Fraction = 0.999, delta: Positive = 1e-8
-) -> Optimizer:
+def adamax(lr: Positive = 0.002, rho1: Fraction = 0.9, rho2: Fraction = 0.999, delta: Positive = 1e-8) -> Optimizer:
     """Adam with the infinity norm: u ← max(ρ₂u, |g| + δ), θ ← θ − ε ŝ/u. As torch.optim.Adamax."""
 
     def update(g: Tensor, state: State, theta: Tensor) -> tuple[Tensor, State]:

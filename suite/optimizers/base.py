@@ -101,6 +101,14 @@ def zeros(theta: Tensor) -> Tensor:
     return theta.new_zeros(theta.shape)
 
 
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """aᵀb; for a matrix a, the vector ab.
+
+    As a sum of products, whose bits do not depend on the lanes alongside, as those of ``@`` may.
+    """
+    return (a * b).sum(-1)
+
+
 def any_lane(active: Tensor) -> bool:
     """Whether a 0-dim condition holds in any lane that trains beside this one: ends a masked loop early."""
     import torch
@@ -111,7 +119,7 @@ def any_lane(active: Tensor) -> bool:
 
 
 def among(oracle: Oracle, active: Tensor) -> Oracle:
-    """The oracle for a call that only lanes with ``active`` need: where lanes are counted, the others are not charged."""
+    """The oracle for trial evaluations that only lanes with ``active`` need: the others are not charged for them."""
     charged: Callable[[Tensor], Oracle] | None = getattr(oracle, "among", None)
     return oracle if charged is None else charged(active)
 
@@ -143,5 +151,7 @@ optimizer: Registry[Optimizer] = Registry(
     "suite.strategies",
     numbers=schedule,
     adopt=_foreign.adopt,
-    families={"torch": _foreign.from_torch},
+    families={"torch": _foreign.from_torch, "zoo": _foreign.from_zoo},
 )
+# What @optimizer(...) is told of an entry: section, algorithm, equation (of the book), reference (the paper),
+# tune (setting -> range to search), slow (many evaluations a step: tests with many lanes of a net leave it out).

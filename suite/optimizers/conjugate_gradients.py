@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Bound, Natural, OneOf, Positive
-from suite.optimizers.base import Needs, Optimizer, Oracle, State, optimizer, zeros
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, dot, optimizer, zeros
 from suite.optimizers.line_search import SearchName, descent, search_named
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ def _over(a: Tensor, b: Tensor) -> Tensor:
 
 def fletcher_reeves(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
     """gᵀg / g₋ᵀg₋ (Fletcher & Reeves 1964; equation 8.31)."""
-    return _over(g @ g, before @ before)
+    return _over(dot(g, g), dot(before, before))
 
 
 def polak_ribiere(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
     """(g − g₋)ᵀg / g₋ᵀg₋ (Polak & Ribière 1969; equation 8.32)."""
-    return _over((g - before) @ g, before @ before)
+    return _over(dot(g - before, g), dot(before, before))
 
 
 def polak_ribiere_plus(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
@@ -37,12 +37,12 @@ def polak_ribiere_plus(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
 
 def hestenes_stiefel(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
     """gᵀ(g − g₋) / d₋ᵀ(g − g₋) (Hestenes & Stiefel 1952)."""
-    return _over(g @ (g - before), d @ (g - before))
+    return _over(dot(g, g - before), dot(d, g - before))
 
 
 def dai_yuan(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
     """gᵀg / d₋ᵀ(g − g₋) (Dai & Yuan 1999)."""
-    return _over(g @ g, d @ (g - before))
+    return _over(dot(g, g), dot(d, g - before))
 
 
 BETAS: dict[str, Beta] = {
@@ -50,7 +50,7 @@ BETAS: dict[str, Beta] = {
 }
 
 
-@optimizer(section="8.6.2", algorithm="8.9", aliases=("cg",))
+@optimizer(section="8.6.2", algorithm="8.9", aliases=("cg",), slow=True)
 def conjugate_gradients(
     beta: Annotated[str, OneOf(tuple(BETAS))] = "polak_ribiere_plus",
     search: SearchName = "wolfe",
@@ -89,7 +89,7 @@ def conjugate_gradients(
     return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch, forgets=True)
 
 
-@optimizer(section="8.6.2", reference="Møller 1993", aliases=("scg",))
+@optimizer(section="8.6.2", reference="Møller 1993", aliases=("scg",), slow=True)
 def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
     """Scaled conjugate gradients: a trust in the quadratic model takes the place of the line search.
 
@@ -110,22 +110,22 @@ def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
         import torch
 
         value, g, d = state["value"], state["g"], state["d"]
-        size = d @ d
-        bent = d @ oracle.hvp(theta, d)
-        grown = 2 * (state["scale"] - (bent + state["scale"] * size) / size)  # Møller's step 4
+        size = dot(d, d)
+        bent = dot(d, oracle.hvp(theta, d))
+        grown = 2 * (state["scale"] - _over(bent + state["scale"] * size, size))  # Møller's step 4
         trust = torch.where(bent + state["scale"] * size > 0, state["scale"], grown)
         delta = bent + trust * size
-        slope = g @ d
+        slope = dot(g, d)
         a = _over(-slope, delta)
         new, gradient = oracle.gradient(theta + a * d)
         finite = new.isfinite() & gradient.isfinite().all()
         ratio = torch.where(finite, _over(2 * delta * (value - new), slope * slope), -1.0)
         taken = ratio >= 0
 
-        b = _over((gradient - g) @ gradient, -slope)
+        b = _over(dot(gradient - g, gradient), -slope)
         again = (state["k"] + 1) % len(theta) == 0
         after = -gradient + torch.where(torch.as_tensor(again), 0.0, b) * d
-        after = torch.where(gradient @ after < 0, after, -gradient)
+        after = torch.where(dot(gradient, after) < 0, after, -gradient)
         trust = torch.where(ratio >= 0.75, trust / 4, trust)
         trust = torch.where(ratio < 0.25, trust + _over(delta * (1 - ratio), size), trust)
         return torch.where(taken, theta + a * d, theta), {

@@ -17,9 +17,7 @@ def _quotient(a: Tensor, b: Tensor) -> Tensor:
 
 
 @optimizer(reference="You, Gitman & Ginsburg 2017", tune={"lr": log_range(1e-2, 1000.0)})
-def lars(
-    lr: Positive = 1.0, alpha: Fraction = 0.9, trust: Positive = 0.001, decay: NonNegative = 0.0
-) -> Optimizer:
+def lars(lr: Positive = 1.0, alpha: Fraction = 0.9, trust: Positive = 0.001, decay: NonNegative = 0.0) -> Optimizer:
     """Layer-wise adaptive rate scaling: momentum whose steps are in proportion to each layer's norm.
 
     For each piece w with gradient g: c = η‖w‖/(‖g‖ + λ‖w‖), v ← αv + ε c (g + λw), w ← w − v, with
@@ -122,8 +120,10 @@ def newton_schulz(x: Tensor, iterations: int) -> Tensor:
     X ← aX + (bA + cA²)X with A = XXᵀ, from X/‖X‖. The polynomial is Jordan's, steep at 0, so that
     five rounds do for small singular values too.
     """
+    from problems.layers import linear  # x, w -> xwᵀ with bits that do not depend on other lanes
+
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(iterations):
-        a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        a = linear(x, x)
+        x = 3.4445 * x + linear(-4.7750 * a + 2.0315 * linear(a, a), x.mT)
     return x

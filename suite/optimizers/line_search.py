@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from problems.bounds import Natural, OneOf
-from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, any_lane, either, optimizer
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, any_lane, dot, either, optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,8 @@ class Taken(NamedTuple):
     """Where a search ends: the step's length, and the loss and gradient there.
 
     Without ``found`` no point was good enough; the length is then that of the lowest point which
-    at least decreased the loss sufficiently, or 0.
+    at least decreased the loss sufficiently, or 0. Where rounding hides any decrease the search
+    ends before it begins: ``found``, with length 0.
     """
 
     length: Tensor
@@ -36,14 +37,22 @@ class Taken(NamedTuple):
 Search = Callable[["Oracle", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor"], Taken]
 
 
+def _promising(theta: Tensor, value: Tensor, s: Tensor, slope: Tensor) -> Tensor:
+    """Whether a step s along which the loss falls by ``slope`` changes θ and the loss by more than rounding."""
+    import torch
+
+    tiny = torch.finfo(theta.dtype).eps
+    return (-slope > tiny * value.abs()) & (s.norm() > tiny * theta.norm())
+
+
 def exact(oracle: Oracle, theta: Tensor, value: Tensor, g: Tensor, d: Tensor, first: Tensor) -> Taken:
     """The minimum along d of the quadratic model: −gᵀd/dᵀHd, exact on a quadratic.
 
     Where dᵀHd <= 0 the model has no minimum; then |dᵀHd| takes its place, and a direction
     without any curvature gets the length tried first.
     """
-    curvature = (d @ oracle.hvp(theta, d)).abs()
-    length = (-(g @ d) / curvature).where(curvature > 0, first)
+    curvature = dot(d, oracle.hvp(theta, d)).abs()
+    length = (-dot(g, d) / curvature).where(curvature > 0, first)
     value, gradient = oracle.gradient(theta + length * d)
     return Taken(length, value, gradient, value.isfinite() & gradient.isfinite().all())
 
@@ -63,11 +72,10 @@ def armijo(
     c is ``decrease``, β is ``shrink``. A loss that is not finite counts as too high. After ``MOST``
     trials the length is 0.
     """
-    import torch
-
-    slope = g @ d
+    slope = dot(g, d)
     length = first + 0 * slope
-    found = torch.zeros_like(slope, dtype=torch.bool)
+    found = ~_promising(theta, value, first * d, first * slope)
+    length = length.where(~found, 0.0)
     for _ in range(MOST):
         trial = among(oracle, ~found).value(theta + length * d)
         found = found | (trial <= value + decrease * length * slope)
@@ -90,21 +98,23 @@ def wolfe(decrease: float = 1e-4, curvature: float = 0.9) -> Search:
     def search(oracle: Oracle, theta: Tensor, value: Tensor, g: Tensor, d: Tensor, first: Tensor) -> Taken:
         import torch
 
-        slope = g @ d
+        slope = dot(g, d)
         zero = torch.zeros_like(slope)
         bracket = _Bracket.around(value, slope, zero + first)
-        taken = Taken(zero, value, g, zero > 0)
-        active = slope < 0
+        active = _promising(theta, value, first * d, first * slope)
+        taken = Taken(zero, value, g, ~active)
+        if not any_lane(active):
+            return taken
         for _ in range(MOST):
-            if not any_lane(active):
-                break
             trial, gradient = among(oracle, active).gradient(theta + bracket.length * d)
-            steep = gradient @ d
+            steep = dot(gradient, d)
             low = trial <= value + decrease * bracket.length * slope
             good = low & (steep.abs() <= -curvature * slope)
             here = Taken(bracket.length, trial, gradient, good)
             taken = either(active & (good | (low & (trial < taken.value))), here, taken)
             active = active & ~good & ~bracket.exhausted
+            if not any_lane(active):
+                break
             bracket = either(active, bracket.narrowed(value, slope, trial, steep, decrease), bracket)
         return taken
 
@@ -242,6 +252,7 @@ def descent(
     *,
     minibatch: int = 0,
     forgets: bool = False,
+    first: Callable[[State, Tensor], Tensor] | None = None,
 ) -> Optimizer:
     """An optimizer that goes along a direction as far as a line search says.
 
@@ -252,40 +263,47 @@ def descent(
         minibatch: iterations on each minibatch; 0 for the full batch, where each step is one
             iteration and takes the loss and gradient at which the last search ended as its own.
         forgets: memory of one minibatch is of no use on the next.
+        first: (memory, g) -> the length to try first; without it the one that would decrease a
+            linear loss as much as the last step did, at most 1, and 1.01/‖g‖ at the first step.
 
-    The length tried first is the one that would decrease a linear loss as much as the last step
-    did, at most 1; at the first step 1.01/‖g‖. A search that finds nothing empties the memory, so that the next direction is −g, and is
-    counted in the state's ``misses``.
+    A search that finds nothing empties the memory, so that the next direction is −g, and is
+    counted in the state's ``misses``. One along −g would find nothing again: θ then stays, until
+    there is another minibatch.
     """
 
     def init(oracle: Oracle, theta: Tensor) -> State:
         value, g = oracle.gradient(theta)
-        return {"value": value, "g": g, "before": value + g.norm() / 2, "memory": fresh(theta), "misses": 0.0}
+        return {**_at(value, g), "memory": fresh(theta), "misses": 0.0}
+
+    def _at(value: Tensor, g: Tensor) -> State:
+        return {"value": value, "g": g, "before": value + g.norm() / 2, "still": value != value}
 
     def iterate(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         import torch
 
         value, g, memory = state["value"], state["g"], state["memory"]
         d = direction(memory, g)
-        d = torch.where(g @ d < 0, d, -g)
-        first = 2.02 * (value - state["before"]) / (g @ d)
-        first = torch.where((first > 0) & (first < 1), first, 1.0)
-        taken = search(oracle, theta, value, g, d, first)
+        d = torch.where(dot(g, d) < 0, d, -g)
+        alike = 2.02 * (value - state["before"]) / dot(g, d)
+        alike = torch.where((alike > 0) & (alike < 1), alike, 1.0)
+        length = (first(memory, g) if first else alike).where(~state["still"], 0.0)
+        taken = search(oracle, theta, value, g, d, length)
         s = taken.length * d
         memory = either(taken.found, learn(memory, d, s, g, taken.gradient), fresh(theta))
         return torch.where(taken.length > 0, theta + s, theta), {
+            **state,
             "value": taken.value,
             "g": taken.gradient,
             "before": value,
             "memory": memory,
             "misses": state["misses"] + ~taken.found,
+            "still": state["still"] | (~taken.found & (taken.length == 0) & (d == -g).all()),
         }
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         if minibatch:
             value, g = oracle.gradient(theta)
-            memory = fresh(theta) if forgets else state["memory"]
-            state = {**state, "value": value, "g": g, "before": value + g.norm() / 2, "memory": memory}
+            state = {**state, **_at(value, g), "memory": fresh(theta) if forgets else state["memory"]}
         for _ in range(max(minibatch, 1)):
             theta, state = iterate(oracle, state, theta)
         return theta, state
@@ -293,7 +311,7 @@ def descent(
     return Optimizer(init, step, needs=Needs(full_batch=not minibatch))
 
 
-@optimizer(section="4.3", reference="Cauchy 1847")
+@optimizer(section="4.3", reference="Cauchy 1847", slow=True)
 def gradient_descent(search: SearchName = "wolfe", minibatch: Natural = 0) -> Optimizer:
     """Steepest descent with a line search: θ ← θ − a g, with a found anew at each step.
 
@@ -301,7 +319,6 @@ def gradient_descent(search: SearchName = "wolfe", minibatch: Natural = 0) -> Op
     quadratic model along −g). With ``minibatch`` = n, n iterations on each minibatch; 0 is for
     the full batch.
     """
-
 
     def direction(memory: State, g: Tensor) -> Tensor:
         return -g

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Bound, Count, Natural
 from problems.names import UsageError
-from suite.optimizers.base import Optimizer, State, either, optimizer
+from suite.optimizers.base import Optimizer, State, dot, either, optimizer
 from suite.optimizers.line_search import SearchName, descent, search_named
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ Inner = Annotated[float, Bound(0, 1, open_low=True, open_high=True)]
 
 def _curved(s: Tensor, y: Tensor) -> Tensor:
     """Whether yᵀs is safely positive, as an update that keeps the matrix positive definite needs."""
-    return y @ s > 1e-10 * s.norm() * y.norm()
+    return dot(y, s) > 1e-10 * s.norm() * y.norm()
 
 
-@optimizer(section="8.6.3", reference="Broyden, Fletcher, Goldfarb & Shanno 1970")
+@optimizer(section="8.6.3", reference="Broyden, Fletcher, Goldfarb & Shanno 1970", slow=True)
 def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natural = 0) -> Optimizer:
     """BFGS: θ ← θ − a Mg with a from a line search and M an estimate of the inverse Hessian.
 
@@ -43,20 +43,20 @@ def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natura
         return {"inverse": torch.eye(len(theta), dtype=theta.dtype, device=theta.device)}
 
     def direction(memory: State, g: Tensor) -> Tensor:
-        return -(memory["inverse"] @ g)
+        return -dot(memory["inverse"], g)
 
     def learn(memory: State, d: Tensor, s: Tensor, before: Tensor, after: Tensor) -> State:
         m, y = memory["inverse"], after - before
-        rho = 1 / (y @ s)
-        my = m @ y
+        rho = 1 / dot(y, s)
+        my = dot(m, y)
         cross = my[:, None] * s
-        learned = m - rho * (cross + cross.mT) + rho * (1 + rho * (y @ my)) * s[:, None] * s
+        learned = m - rho * (cross + cross.mT) + rho * (1 + rho * dot(y, my)) * s[:, None] * s
         return either(_curved(s, y), {"inverse": learned}, memory)
 
     return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch)
 
 
-@optimizer(section="8.6.3", reference="Liu & Nocedal 1989")
+@optimizer(section="8.6.3", reference="Liu & Nocedal 1989", slow=True)
 def lbfgs(
     memory: Count = 10,
     scale: bool = True,
@@ -83,11 +83,11 @@ def lbfgs(
         s, y, rho = memory["s"], memory["y"], memory["rho"]
         q, weights = g, {}
         for i in reversed(range(size)):  # an empty pair has ρ = 0 and changes nothing
-            weights[i] = rho[i] * (s[i] @ q)
+            weights[i] = rho[i] * dot(s[i], q)
             q = q - weights[i] * y[i]
         q = memory["gamma"] * q
         for i in range(size):
-            q = q + (weights[i] - rho[i] * (y[i] @ q)) * s[i]
+            q = q + (weights[i] - rho[i] * dot(y[i], q)) * s[i]
         return -q
 
     def learn(memory: State, d: Tensor, s: Tensor, before: Tensor, after: Tensor) -> State:
@@ -95,12 +95,17 @@ def lbfgs(
         learned = {
             "s": _pushed(memory["s"], s),
             "y": _pushed(memory["y"], y),
-            "rho": _pushed(memory["rho"], 1 / (y @ s)),
-            "gamma": (y @ s) / (y @ y) if scale else memory["gamma"],
+            "rho": _pushed(memory["rho"], 1 / dot(y, s)),
+            "gamma": dot(y, s) / dot(y, y) if scale else memory["gamma"],
         }
         return either(_curved(s, y), learned, memory)
 
-    return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch)
+    def first(memory: State, g: Tensor) -> Tensor:
+        """1, at which the model's minimum lies; as M says nothing yet, 1/‖g‖."""
+        return (1 / g.norm()).clamp(max=1.0).where(memory["rho"][-1] == 0, 1.0)
+
+    opening = first if scale else None
+    return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch, first=opening)
 
 
 def _pushed(rows: Tensor, new: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from problems.bounds import Positive
-from suite.optimizers.base import Optimizer, Oracle, State, optimizer
+from problems.bounds import NonNegative, Positive
+from suite.optimizers.base import Optimizer, Oracle, State, among, optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,21 +15,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Changed:
-    """An oracle whose gradient passes through ``change``; its values and products are those of the loss."""
+    """An oracle whose gradient at θ is ``change(oracle, θ, g)``; its values and products are those of the loss."""
 
     oracle: Oracle
-    change: Callable[[Tensor], Tensor]
+    change: Callable[[Oracle, Tensor, Tensor], Tensor]
 
     def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         value, g = self.oracle.gradient(theta)
-        return value, self.change(g)
+        return value, self.change(self.oracle, theta, g)
+
+    def among(self, active: Tensor) -> Changed:
+        return Changed(among(self.oracle, active), self.change)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.oracle, name)
 
 
-def regraded(inner: Optimizer, change: Callable[[Tensor], Tensor]) -> Optimizer:
-    """The optimizer with every gradient g that it asks for replaced by ``change(g)``."""
+def regraded(inner: Optimizer, change: Callable[[Oracle, Tensor, Tensor], Tensor]) -> Optimizer:
+    """The optimizer with every gradient g at θ that it asks for replaced by ``change(oracle, θ, g)``."""
 
     def init(oracle: Oracle, theta: Tensor) -> State:
         return inner.init(Changed(oracle, change), theta)
@@ -48,4 +51,29 @@ def clip(optimizer: Optimizer, norm: Positive = 1.0) -> Optimizer:
 
     torch.nn.utils.clip_grad_norm_ divides by ‖g‖ + 1e-6, which changes the last digits.
     """
-    return regraded(optimizer, lambda g: g * (norm / g.norm()).clamp(max=1.0))
+    return regraded(optimizer, lambda oracle, theta, g: g * (norm / g.norm()).clamp(max=1.0))
+
+
+@optimizer(section="7.1.1", equation="7.3")
+def weight_decay(optimizer: Optimizer, decay: NonNegative = 1e-4) -> Optimizer:
+    """L² regularization in the gradient: g ← g + λθ, where λ is ``decay``.
+
+    The penalty goes through the inner rule, as with torch.optim's ``weight_decay``; decoupled decay,
+    which does not, is ``adamw``. Losses that are recorded are without it.
+    """
+    return regraded(optimizer, lambda oracle, theta, g: g + decay * theta)
+
+
+@optimizer(reference="Foret et al. 2021, algorithm 1")
+def sam(optimizer: Optimizer, rho: Positive = 0.05) -> Optimizer:
+    """Sharpness-aware minimization: the inner optimizer sees the gradient at θ + ρ g/‖g‖.
+
+    g is the gradient at θ: two gradients for each that the inner optimizer asks for, on the same
+    minibatch. Where g = 0 there is no direction to go in, and the gradient is that at θ.
+    """
+
+    def worst(oracle: Oracle, theta: Tensor, g: Tensor) -> Tensor:
+        size = g.norm()
+        return oracle.gradient(theta + rho * (g / size).where(size > 0, 0.0))[1]
+
+    return regraded(optimizer, worst)

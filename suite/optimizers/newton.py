@@ -1,0 +1,175 @@
+"""Newton's method (algorithm 8.8) and its relatives for saddles and for many parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from problems.bounds import Count, Fraction, Natural, NonNegative, Positive, log_range
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, any_lane, dot, optimizer, zeros
+from suite.optimizers.line_search import armijo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FLAT = 1e-14  # share of the largest eigenvalue below which one counts as 0
+FLOOR = 1e-4  # share of the largest |eigenvalue| that the least one is raised to
+_FULL = Needs(full_batch=True)
+
+
+def _spectrum(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors; those of I where an entry is not finite, which LAPACK would refuse."""
+    import torch
+
+    unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    values, vectors = torch.linalg.eigh(torch.where(matrix.isfinite().all(), (matrix + matrix.mT) / 2, unit))
+    return values, vectors
+
+
+def _solved(values: Tensor, vectors: Tensor, g: Tensor) -> Tensor:
+    """Q Λ⁻¹ Qᵀ g, with 0 for the inverse of an eigenvalue of 0."""
+    flat = values.abs() <= FLAT * values.abs().max()
+    return dot(vectors, (dot(vectors.mT, g) / values.where(~flat, 1.0)).where(~flat, 0.0))
+
+
+@optimizer(section="8.6.1", algorithm="8.8", slow=True, tune={"alpha": log_range(1e-6, 100.0)})
+def newton(lr: Positive = 1.0, alpha: NonNegative = 0.0, grow: bool = False) -> Optimizer:
+    """Newton's method: θ ← θ − ε(H + αI)⁻¹g with H the Hessian at θ (equations 8.27 and 8.28).
+
+    Args:
+        lr: ε; 1 is the book's step.
+        alpha: regularization; with 0 a saddle attracts like a minimum.
+        grow: raise α to the least value at which the least eigenvalue of H + αI is 1e-4 of the
+            largest |eigenvalue|, so that every step descends.
+
+    Where H + αI is singular its pseudo-inverse takes its place: directions without
+    curvature are left alone. The whole matrix is needed: D products with H a step. Full batch.
+    """
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        _, g = oracle.gradient(theta)
+        values, vectors = _spectrum(oracle.hessian(theta))
+        values = values + alpha
+        if grow:
+            values = values + (FLOOR * values.abs().max() - values.min()).clamp(min=0)
+        return theta - lr * _solved(values, vectors, g), state
+
+    return Optimizer(lambda oracle, theta: {}, step, needs=_FULL)
+
+
+@optimizer(section="8.6.1", reference="Dauphin et al. 2014", slow=True, tune={"alpha": log_range(1e-6, 100.0)})
+def saddle_free_newton(lr: Positive = 1.0, alpha: NonNegative = 1e-3, krylov: Natural = 0) -> Optimizer:
+    """Saddle-free Newton: θ ← θ − ε(|H| + αI)⁻¹g, with |H| = Q|Λ|Qᵀ for H = QΛQᵀ.
+
+    Directions of negative curvature are followed downhill, where Newton's method climbs.
+
+    Args:
+        krylov: 0 for the whole Hessian; k for its restriction to the Krylov space of g, Hg, …,
+            H^(k−1)g (k products a step), in which θ then moves.
+
+    Dauphin et al. add the last step to the Krylov space and choose α anew at each step. Full batch.
+    """
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        _, g = oracle.gradient(theta)
+        if krylov:
+            basis, matrix = krylov_space(oracle, theta, g, min(krylov, len(theta)))
+            values, vectors = _spectrum(matrix)
+            return theta - lr * dot(basis.mT, _solved(values.abs() + alpha, vectors, dot(basis, g))), state
+        values, vectors = _spectrum(oracle.hessian(theta))
+        return theta - lr * _solved(values.abs() + alpha, vectors, g), state
+
+    return Optimizer(lambda oracle, theta: {}, step, needs=_FULL)
+
+
+def krylov_space(oracle: Oracle, theta: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """An orthonormal basis V [k, D] of span(g, Hg, …, H^(k−1)g) and VHVᵀ [k, k].
+
+    Lanczos with full reorthogonalization, twice; where the space is exhausted, rows are 0.
+    """
+    import torch
+
+    rows = [_unit(g, g.norm())]
+    products = []
+    for j in range(k):
+        products.append(oracle.hvp(theta, rows[j]))
+        if j == k - 1:
+            break
+        basis, w = torch.stack(rows), products[j]
+        for _ in range(2):
+            w = w - dot(basis.mT, dot(basis, w))
+        rows.append(_unit(w, products[j].norm()))
+    basis = torch.stack(rows)
+    return basis, torch.stack([dot(basis, product) for product in products])
+
+
+def _unit(w: Tensor, scale: Tensor) -> Tensor:
+    """w/‖w‖, or 0 where w is but rounding beside ``scale``."""
+    size = w.norm()
+    return (w / size).where(size > 1e-10 * scale, 0.0)
+
+
+@optimizer(section="8.6.2", reference="Martens 2010", slow=True, tune={"damping": log_range(1e-4, 100.0)})
+def hessian_free(
+    damping: Positive = 1.0, rounds: Count = 50, decay: Fraction = 0.95, tolerance: Positive = 5e-4
+) -> Optimizer:
+    """Hessian-free optimization: θ ← θ + ap with (H + λI)p = −g solved by conjugate gradients.
+
+    λ, at first ``damping``, becomes 3λ/2 where the loss falls by less than 1/4 of what the
+    quadratic model said, and 2λ/3 where it falls by more than 3/4. Conjugate gradients start at
+    ``decay`` times the last p and end after ``rounds`` products, at a direction of negative
+    curvature, or when the model's relative progress per round over the last max(10, i/10)
+    rounds is below ``tolerance``. a is found by backtracking. Where p is no descent, −g takes its place.
+
+    Martens takes Gauss–Newton products, which have no negative curvature; these are the
+    Hessian's. Full batch.
+    """
+
+    def init(oracle: Oracle, theta: Tensor) -> State:
+        return {"damping": damping, "p": zeros(theta)}
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        import torch
+
+        value, g = oracle.gradient(theta)
+        trust = state["damping"]
+        p, residual = _solve(oracle, theta, -g, trust, decay * state["p"], rounds, tolerance)
+        descends = dot(g, p) < 0
+        direction = torch.where(descends, p, -g)
+        taken = armijo(oracle, theta, value, g, direction, torch.ones_like(value))
+        a = taken.length
+        bent = dot(p, -g - residual) - trust * dot(p, p)
+        model = a * dot(g, p) + a * a / 2 * bent
+        ratio = torch.where(descends & taken.found & (model < 0), (taken.value - value) / model, 0.0)
+        trust = torch.where(ratio < 0.25, trust * 1.5, torch.where(ratio > 0.75, trust / 1.5, trust))
+        moved = torch.where(a > 0, theta + a * direction, theta)
+        return moved, {"damping": trust.clamp(1e-20, 1e20), "p": torch.where(descends, p, 0.0)}
+
+    return Optimizer(init, step, needs=_FULL)
+
+
+def _solve(
+    oracle: Oracle, theta: Tensor, b: Tensor, trust: float | Tensor, x: Tensor, rounds: int, tolerance: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """(H + λI)x = b by conjugate gradients: x, and b − (H + λI)x."""
+    import torch
+
+    r = b - oracle.hvp(theta, x) - trust * x
+    d, models = r, []
+    least = (torch.finfo(b.dtype).eps * b.norm()).square()
+    active = dot(r, r) > least
+    for i in range(rounds):
+        if not any_lane(active):
+            break
+        ad = among(oracle, active).hvp(theta, d) + trust * d
+        bent = dot(d, ad)
+        active = active & (bent > 0)
+        a = torch.where(active, dot(r, r) / bent, 0.0)
+        x, after = x + a * d, r - a * ad
+        d = torch.where(active, after + dot(after, after) / dot(r, r) * d, d)
+        r = torch.where(active, after, r)
+        models.append(-0.5 * dot(x, b + r))  # ½xᵀAx − bᵀx
+        back = max(10, i // 10)
+        active = active & (dot(r, r) > least)
+        if i >= back:
+            active = active & ~((models[i] < 0) & ((models[i] - models[i - back]) / models[i] < back * tolerance))
+    return x, r
