@@ -28,7 +28,7 @@ ALIGN = 16  # numbers in 64 bytes: a product's bits may depend on how its operan
 
 
 def _rows(t: Tensor, *columns: int) -> Tensor:
-    """t [lanes, rows, c] with as many zero rows more as let every lane start on 64 bytes, for all widths ``columns``."""
+    """t [lanes, rows, c] with zero rows added until every lane starts on 64 bytes, for all widths ``columns``."""
     step = ALIGN // min(math.gcd(ALIGN, width) for width in columns)
     more = -t.shape[1] % step
     return torch.nn.functional.pad(t, (0, 0, 0, more)) if more else t

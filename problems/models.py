@@ -13,13 +13,27 @@ from problems.problem import Metric, Pieces, Problem
 if TYPE_CHECKING:
     from torch import Tensor
 
+Between = Callable[[str, "Tensor"], "Tensor"]
+
+
+def untouched(name: str, x: Tensor) -> Tensor:
+    """What happens by default between a layer and its nonlinearity: nothing."""
+    return x
+
 
 @dataclass(frozen=True)
 class Model:
-    """An architecture: the pieces of θ that it has, and ``apply(pieces, x [batch, ...]) -> outputs``."""
+    """An architecture: the pieces of θ that it has, and ``apply(pieces, x [batch, ...]) -> outputs``.
+
+    Args:
+        hidden: the layers whose sums Wx + b a third argument ``between(name, sums)`` of ``apply`` may
+            change before anything else is done with them; a layer without the piece of its bias goes
+            without it.
+    """
 
     layout: Layout
-    apply: Callable[[Pieces, Tensor], Tensor]
+    apply: Callable[..., Tensor]
+    hidden: tuple[str, ...] = ()
 
 
 def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | None = 0.0) -> Model:
@@ -33,19 +47,18 @@ def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | Non
 
     from problems.layers import linear
 
-    between = getattr(torch, activation) if activation else None
+    bend = getattr(torch, activation) if activation else None
     names = [f"layer{i}" for i in range(1, len(sizes))]
     widths = zip(names, sizes[:-1], sizes[1:], strict=True)
     layout = Layout(tuple(piece for name, m, n in widths for piece in dense(name, m, n, bias)))
 
-    def apply(pieces: Pieces, x: Tensor) -> Tensor:
-        for i, name in enumerate(names):
-            if i and between is not None:
-                x = between(x)
-            x = linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"))
-        return x
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
+        for name in names[:-1]:
+            x = between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias")))
+            x = x if bend is None else bend(x)
+        return linear(x, pieces[f"{names[-1]}.weight"], pieces.get(f"{names[-1]}.bias"))
 
-    return Model(layout, apply)
+    return Model(layout, apply, tuple(names[:-1]))
 
 
 def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Model:
@@ -68,14 +81,14 @@ def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Mode
         )
     )
 
-    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
         for name in ("conv1", "conv2"):
-            x = conv2d(x, pieces[f"{name}.weight"], pieces[f"{name}.bias"], padding=2)
+            x = between(name, conv2d(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"), padding=2))
             x = torch.relu(max_pool2d(x, 2))  # as pooling after ReLU, with a quarter of the work
-        x = torch.relu(linear(x.flatten(1), pieces["layer1.weight"], pieces["layer1.bias"]))
-        return linear(x, pieces["layer2.weight"], pieces["layer2.bias"])
+        x = linear(x.flatten(1), pieces["layer1.weight"], pieces.get("layer1.bias"))
+        return linear(torch.relu(between("layer1", x)), pieces["layer2.weight"], pieces["layer2.bias"])
 
-    return Model(layout, apply)
+    return Model(layout, apply, ("conv1", "conv2", "layer1"))
 
 
 def cnn_3c3d(classes: int) -> Model:
@@ -100,16 +113,16 @@ def cnn_3c3d(classes: int) -> Model:
         )
     )
 
-    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
         for name, padding in paddings.items():
-            x = conv2d(x, pieces[f"{name}.weight"], pieces[f"{name}.bias"], padding=padding)
+            x = between(name, conv2d(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"), padding=padding))
             x = torch.relu(max_pool2d(x, 3, 2, ceil=True))
         x = x.flatten(1)
         for name in ("layer1", "layer2"):
-            x = torch.relu(linear(x, pieces[f"{name}.weight"], pieces[f"{name}.bias"]))
+            x = torch.relu(between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"))))
         return linear(x, pieces["layer3.weight"], pieces["layer3.bias"])
 
-    return Model(layout, apply)
+    return Model(layout, apply, (*paddings, "layer1", "layer2"))
 
 
 def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip: bool = True) -> Model:
@@ -136,18 +149,22 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
             inputs = width
     layout = Layout((*pieces_of, *dense("layer1", inputs, classes)))
 
-    def apply(pieces: Pieces, x: Tensor) -> Tensor:
-        x = conv2d(x, pieces["stem.weight"], pieces["stem.bias"], padding=1)
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
+        def convolved(name: str, x: Tensor, stride: int = 1) -> Tensor:
+            weight, bias = pieces[f"{name}.weight"], pieces.get(f"{name}.bias")
+            return between(name, conv2d(x, weight, bias, stride=stride, padding=1))
+
+        x = convolved("stem", x)
         for name, stride, more in plan:
-            part = [pieces[f"{name}.{key}"] for key in ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")]
-            h = conv2d(torch.relu(x), part[0], part[1], stride=stride, padding=1)
-            h = conv2d(torch.relu(h), part[2], part[3], padding=1)
+            h = convolved(f"{name}.conv1", torch.relu(x), stride)
+            h = convolved(f"{name}.conv2", torch.relu(h))
             if skip:
                 h = pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, more)) + pieces[f"{name}.scale"] * h
             x = h
         return linear(torch.relu(x).mean((2, 3)), pieces["layer1.weight"], pieces["layer1.bias"])
 
-    return Model(layout, apply)
+    convolutions = [f"{name}.{conv}" for name, _, _ in plan for conv in ("conv1", "conv2")]
+    return Model(layout, apply, ("stem", *convolutions))
 
 
 def recurrent_net(
@@ -216,9 +233,10 @@ def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
     return Problem(
         name,
         model.layout,
-        lambda pieces, batch: model.apply(pieces, batch[0]),
+        lambda pieces, batch, *between: model.apply(pieces, batch[0], *between),
         lambda outputs, batch: cross_entropy(outputs, batch[1]),
         *data,
+        hidden=model.hidden,
         **{"metrics": {"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")}, **rest},
     )
 
@@ -234,5 +252,11 @@ def regressor(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
         return (outputs - batch[-1]).square().sum(1).mean()
 
     return Problem(
-        name, model.layout, lambda pieces, batch: model.apply(pieces, batch[0]), squared_error, *data, **rest
+        name,
+        model.layout,
+        lambda pieces, batch, *between: model.apply(pieces, batch[0], *between),
+        squared_error,
+        *data,
+        hidden=model.hidden,
+        **rest,
     )

@@ -103,6 +103,8 @@ class Problem:
 
     Args:
         predict: (pieces, batch) -> outputs.
+        hidden: the layers whose sums a third argument ``between(name, sums) -> sums`` of ``predict``
+            gets to see and to change; () where ``predict`` has none.
         criterion: (outputs, batch) -> scalar.
         metrics: further means over a batch, by name.
         fixed: tensors of the definition that are not trained, such as the matrix of a quadratic;
@@ -112,17 +114,21 @@ class Problem:
             theory gives it; k steps of gradient descent at a small rate ε reach t = kε.
         batch_size, epochs: the default budget of a run.
         valid, test: None where the problem has no such split.
+        prepare: (pieces, train) -> further pieces for ``predict`` to find when the problem is evaluated,
+            not when it is trained: statistics of the training split at θ. None where it needs none.
     """
 
     name: str
     layout: Layout
-    predict: Callable[[Pieces, Batch], Tensor]
+    predict: Callable[..., Tensor]
     criterion: Callable[[Tensor, Batch], Tensor]
     train: Data
     valid: Data | None = None
     test: Data | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     fixed: Mapping[str, Tensor] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    prepare: Callable[[Pieces, Data], Pieces] | None = None
     penalty: Callable[[Pieces], Tensor] | None = None
     start: Callable[[Generator], Tensor] | None = None
     target: Target | None = None
@@ -139,16 +145,25 @@ class Problem:
         return from_module(module, loss, train, **rest)
 
     def loss(self, theta: Tensor, batch: Batch) -> Tensor:
-        """The mean loss over a batch at θ [D]; a scalar."""
+        """The mean loss over a batch at θ [D], as in training; a scalar."""
         return self.loss_of(self.layout.split(theta), batch)
 
     def loss_of(self, pieces: Pieces, batch: Batch) -> Tensor:
         """The same from the pieces of θ, so that gradients need not be taken through the split."""
         return self._loss(self._with_fixed(pieces), batch)[0]
 
-    def measure(self, theta: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The loss and every metric over a batch from one prediction."""
-        loss, outputs = self._loss(self._with_fixed(self.layout.split(theta)), batch)
+    def prepared(self, theta: Tensor) -> Pieces:
+        """What :meth:`measure` needs to know of θ [D] beside its pieces, for all batches alike."""
+        return {} if self.prepare is None else self.prepare(self._with_fixed(self.layout.split(theta)), self.train)
+
+    def measure(self, theta: Tensor, batch: Batch, prepared: Pieces | None = None) -> dict[str, Tensor]:
+        """The loss and every metric over a batch from one prediction, as in evaluation.
+
+        Args:
+            prepared: of this θ; computed here unless given.
+        """
+        further = self.prepared(theta) if prepared is None else prepared
+        loss, outputs = self._loss(self._with_fixed({**self.layout.split(theta), **further}), batch)
         return {"loss": loss, **{name: m.value(outputs, batch) for name, m in self.metrics.items()}}
 
     def _with_fixed(self, pieces: Pieces) -> Pieces:
@@ -191,4 +206,4 @@ def _adopt(found: Any, name: str) -> Entry[Problem] | None:
     return None
 
 
-problem: Registry[Problem] = Registry("problem", "problems.families", adopt=_adopt)
+problem: Registry[Problem] = Registry("problem", "problems.families", "problems.transforms", adopt=_adopt)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.util
 import inspect
-import math
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,108 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar
 
-from problems.bounds import Bound, OneOf, Range
+from problems.bounds import Range
 from problems.names import Spec, UsageError, parse, render
+from problems.parameters import Parameter, parameters_of
+from problems.references import import_file, import_module
 
 T = TypeVar("T")
-REQUIRED = inspect.Parameter.empty
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One setting of a factory, with what it may be."""
-
-    name: str
-    kind: str  # "number", "integer", "flag", "text", "numbers" or "integers" (tuples), or "nested" (a spec)
-    default: Any
-    bound: Bound | OneOf | None
-
-    @property
-    def required(self) -> bool:
-        return self.default is REQUIRED
-
-    def __str__(self) -> str:
-        default = "" if self.required else f"={render(self.default)}"
-        return f"{self.name}{default}" + (f" {self.bound}" if self.bound else "")
-
-    def check(self, owner: str, value: Any) -> Any:
-        """The value in its canonical form.
-
-        Raises:
-            UsageError: ``owner: name must be ..., got ...``.
-        """
-        say = f"{owner}: {self.name} must be"
-        if value is None and self.default is None:
-            return None
-        if self.kind == "flag":
-            if isinstance(value, bool):
-                return value
-            raise UsageError(f"{say} True or False, got {render(value)}")
-        if self.kind == "text":
-            if isinstance(value, Spec) and not value.args and not value.kwargs:
-                value = value.name  # a bare word is taken as text where text is wanted
-            if not isinstance(value, str) or (isinstance(self.bound, OneOf) and value not in self.bound):
-                raise UsageError(f"{say} {self.bound or 'text'}, got {render(value)}")
-            return value
-        if self.kind in ("numbers", "integers"):
-            entries = value if isinstance(value, tuple) else (value,)
-            return tuple(self._number(say, entry) for entry in entries)
-        return self._number(say, value)
-
-    def _number(self, say: str, value: Any) -> float | int:
-        whole = self.kind in ("integer", "integers")
-        if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value % 1):
-            raise UsageError(f"{say} {'a whole number' if whole else 'a number'}, got {render(value)}")
-        endless = abs(value) == math.inf and self.bound is None  # someone else's setting, whose default it may be
-        if not (abs(value) <= sys.float_info.max or endless):
-            raise UsageError(f"{say} finite, got {render(value)}")
-        value = int(value) if whole else float(value)
-        if self.bound is not None and value not in self.bound:
-            raise UsageError(f"{say} {self.bound}, got {value:g}")
-        return value
-
-
-def _annotation(parameter: inspect.Parameter, namespace: Mapping[str, Any]) -> Any:
-    """The annotation as an object; a name that is imported for type checkers only reads as None."""
-    if not isinstance(parameter.annotation, str):
-        return parameter.annotation
-    try:
-        return eval(parameter.annotation, dict(namespace))
-    except (NameError, TypeError):
-        return None
-
-
-def parameters_of(factory: Callable[..., Any], skip: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
-    """The settings of a factory, read off its signature and annotations."""
-    namespace = getattr(sys.modules.get(factory.__module__), "__dict__", {})
-    found = []
-    for parameter in inspect.signature(factory).parameters.values():
-        if parameter.name in skip or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
-        kind, bound = _kind(_annotation(parameter, namespace), parameter.default)
-        found.append(Parameter(parameter.name, kind, parameter.default, bound))
-    return tuple(found)
-
-
-def _kind(annotation: Any, default: Any) -> tuple[str, Bound | OneOf | None]:
-    bound = None
-    if get_origin(annotation) is Annotated:
-        annotation, bound = get_args(annotation)[:2]
-    if get_origin(annotation) in (Union, UnionType):
-        options = [a for a in get_args(annotation) if a is not type(None)]
-        if len(options) == 1:
-            return _kind(options[0], default)
-        if float in options:  # such as float | Tensor
-            return "number", bound
-    kinds = {bool: "flag", int: "integer", float: "number", str: "text", tuple: "numbers"}
-    of_annotation = kinds.get(get_origin(annotation) or annotation)
-    of_default = kinds.get(type(default), "nested" if default is REQUIRED else "number")
-    kind = of_annotation or of_default
-    entries = get_args(annotation) if of_annotation else tuple(map(type, default if kind == "numbers" else ()))
-    return "integers" if kind == "numbers" and set(entries) - {Ellipsis} == {int} else kind, bound
 
 
 @dataclass(frozen=True)
@@ -129,6 +33,7 @@ class Entry(Generic[T]):
     meta: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     source: Path | None = None  # the file of a user's own definition
+    kind: str = ""  # of the registry that it was made for
 
     @property
     def summary(self) -> str:
@@ -217,7 +122,7 @@ class Registry(Generic[T]):
         unknown = sorted(set(meta.get("tune", {})) - {p.name for p in parameters})
         if unknown:
             raise UsageError(f"{name}: tune names {unknown[0]}, which is not one of its settings")
-        return Entry(name, factory, parameters, meta, aliases)
+        return Entry(name, factory, parameters, meta, aliases, kind=self.kind)
 
     def add(self, entry: Entry[T]) -> None:
         """Register an entry.
@@ -257,6 +162,10 @@ class Registry(Generic[T]):
         self._load()
         return iter(self._entries[name] for name in sorted(self._entries))
 
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries or name in self._aliases
+
     def names(self) -> list[str]:
         """The registered names, sorted, without aliases."""
         return [entry.name for entry in self]
@@ -287,7 +196,7 @@ class Registry(Generic[T]):
 
     def _of_reference(self, reference: str) -> Entry[T]:
         where, _, attribute = reference.rpartition(":")
-        module = _import_file(where) if where.endswith(".py") else _import_module(where)
+        module = import_file(where) if where.endswith(".py") else import_module(where)
         try:
             found: Any = module
             for part in attribute.split("."):
@@ -299,10 +208,12 @@ class Registry(Generic[T]):
             raise UsageError(f"{where} has no {attribute!r}{hint}") from None
         entry = self._of_object(found, reference)
         source = Path(where).expanduser().resolve() if where.endswith(".py") else None
-        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source)
+        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source, self.kind)
 
     def _of_object(self, found: Any, name: str) -> Entry[T]:
         entry: Entry[T] | None = getattr(found, "__dict__", {}).get("__registered__")  # not a parent class's
+        if entry is not None and entry.kind != self.kind:
+            raise UsageError(f"{name} is {_a(entry.kind)}, not {_a(self.kind)}")
         if entry is None and self._adopt is not None:
             entry = self._adopt(found, name)
         if entry is None and inspect.isfunction(found):
@@ -426,44 +337,3 @@ def _a(word: str) -> str:
 def _home(factory: Callable[..., Any]) -> tuple[str, str]:
     """Where a factory is defined; a module that is loaded anew defines the same ones."""
     return factory.__module__, factory.__qualname__
-
-
-def _import_file(path: str) -> ModuleType:
-    """Import a user's file under a name of its own; its errors are told with the line that raised them."""
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
-        raise UsageError(f"{path}: no such file (looked for {file})")
-    name = "_suite_user." + hashlib.sha256(str(file).encode()).hexdigest()[:12]
-    if name in sys.modules:
-        return sys.modules[name]
-    location = importlib.util.spec_from_file_location(name, file)
-    assert location is not None and location.loader is not None
-    module = importlib.util.module_from_spec(location)
-    sys.modules[name] = module
-    try:
-        location.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, KeyboardInterrupt | UsageError):
-            raise
-        raise UsageError(f"{path} cannot be imported: {_told(error, str(file))}") from error
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{name} cannot be imported: {_told(error, name)}") from error
-
-
-def _told(error: BaseException, file: str) -> str:
-    line = getattr(error, "lineno", None)
-    trace = error.__traceback__
-    while trace is not None and line is None:
-        if trace.tb_frame.f_code.co_filename == file:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")

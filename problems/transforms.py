@@ -1,0 +1,137 @@
+"""Strategies that change what is minimized: Problem -> Problem."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from problems.bounds import Positive
+from problems.layout import Layout, Piece
+from problems.names import UsageError
+from problems.problem import Batch, Data, Pieces, Problem, Target, problem
+from problems.starts import Start, filled
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+CHUNK, CHUNKS = 1000, 10  # the population is known by at most 10 batches of at most 1000 training examples
+
+
+@problem(section="8.7.1", equations="8.35-8.37", source="Deep Learning, section 8.7.1; Ioffe & Szegedy 2015")
+def batch_norm(problem: Problem, delta: Positive = 1e-5) -> Problem:
+    """Another problem with batch normalization between each hidden layer and its nonlinearity.
+
+    The sums H [batch, units] of a layer become γ (H − μ)/√(δ + σ²) + β with the mean μ and the
+    variance σ² = mean (H − μ)² of each unit; of each channel over batch and positions after a
+    convolution. γ starts at 1, β at 0. The layer's own bias, which the mean would take away again, is
+    dropped. Weights start as in the given problem.
+
+    In training μ and σ² are those of the minibatch, and gradients go through them; so a minibatch's
+    loss is not a mean over losses of single examples. In evaluation they are the population's at the
+    current θ, for training loss and test loss alike: means of μ and m/(m−1) σ² over minibatches of
+    the training split (up to ten of m ≤ 1000 examples each, always the same).
+
+    Args:
+        delta: δ; the book suggests 1e-8, PyTorch takes 1e-5.
+
+    As torch.nn.BatchNorm1d and BatchNorm2d in training. In evaluation those take running averages over
+    past minibatches, at past θ; here it depends on θ alone, as in Ioffe & Szegedy's algorithm 2.
+
+    Raises:
+        UsageError: the problem does not tell its hidden layers.
+
+    Source: *Deep Learning*, section 8.7.1; Ioffe & Szegedy 2015.
+    """
+    inner = problem
+    if not inner.hidden:
+        raise UsageError(f"batch_norm: {inner.name} has no layers that can be normalized; perceptrons and CNNs have")
+    layout = _normalized(inner)
+
+    def predict(pieces: Pieces, batch: Batch) -> Tensor:
+        return inner.predict(pieces, batch, lambda name, x: _normalize(name, x, pieces, delta))
+
+    def prepare(pieces: Pieces, train: Data) -> Pieces:
+        chunks = [_collect(inner, pieces, batch, delta) for batch in _chunks(train)]
+        return {name: sum(chunk[name] for chunk in chunks) / len(chunks) for name in chunks[0]}  # type: ignore[misc]
+
+    target = inner.target and dataclasses.replace(inner.target, origin=f"that of {inner.name}: {inner.target.origin}")
+    return dataclasses.replace(
+        inner,
+        name=f"batch_norm({inner.name})",
+        layout=layout,
+        predict=predict,
+        prepare=prepare,
+        hidden=(),
+        start=inner.start and _start(inner, layout),
+        target=target,
+        minimum=None,
+        flow=None,
+    )
+
+
+def _normalized(inner: Problem) -> Layout:
+    """The layout with γ and β behind the weight of each hidden layer, and without its bias."""
+    pieces: list[Piece] = []
+    for piece in inner.layout:
+        layer, _, kind = piece.name.rpartition(".")
+        if layer not in inner.hidden or kind != "bias":
+            pieces.append(piece)
+        if layer in inner.hidden and kind == "weight":
+            units = piece.shape[:1]
+            pieces += [Piece(f"{layer}.gamma", units, "bias", fill=(1.0,)), Piece(f"{layer}.beta", units, "bias")]
+    return Layout(tuple(pieces))
+
+
+def _start(inner: Problem, layout: Layout) -> Start:
+    def begin(generator: Generator) -> Tensor:
+        assert inner.start is not None
+        drawn = inner.layout.split(inner.start(generator))
+        return layout.join({p.name: drawn[p.name] if p.name in drawn else filled(p) for p in layout})
+
+    return begin
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Sums [batch, units] as they are, those of a convolution [batch, units, h, w] as [batch·h·w, units].
+
+    Both are then summed over rows alike, whatever lies where, which keeps a lane's bits its own.
+    """
+    return x.movedim(1, -1).reshape(-1, x.shape[1])
+
+
+def _normalize(name: str, x: Tensor, pieces: Pieces, delta: float) -> Tensor:
+    """γ (x − μ)/√(δ + σ²) + β, by the population's μ and σ² if they are among the pieces."""
+    mean, variance = pieces.get(f"{name}.mean"), pieces.get(f"{name}.variance")
+    rows = _rows(x)
+    if mean is None or variance is None:
+        mean, variance = _moments(rows)
+    scale = pieces[f"{name}.gamma"] * (variance + delta).rsqrt()
+    changed = (rows - mean) * scale + pieces[f"{name}.beta"]
+    return changed.unflatten(0, (len(x), *x.shape[2:])).movedim(-1, 1)
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    mean = rows.mean(0)
+    return mean, (rows - mean).square().mean(0)
+
+
+def _chunks(train: Data) -> list[Batch]:
+    """Minibatches of training examples from all over the split, which may lie in the order of their classes."""
+    count = min(-(-len(train) // CHUNK), CHUNKS)
+    apart = max(len(train) // CHUNK // CHUNKS, 1)  # between two examples that are looked at
+    return [tuple(t[i * apart :: count * apart] for t in train.tensors) for i in range(count)]
+
+
+def _collect(inner: Problem, pieces: Pieces, batch: Batch, delta: float) -> dict[str, Tensor]:
+    """Means and variances of every hidden layer's sums over one batch."""
+    found: dict[str, Tensor] = {}
+
+    def between(name: str, x: Tensor) -> Tensor:
+        rows = _rows(x)
+        mean, variance = _moments(rows)
+        found[f"{name}.mean"] = mean
+        found[f"{name}.variance"] = variance * (len(rows) / max(len(rows) - 1, 1))
+        return _normalize(name, x, pieces, delta)
+
+    inner.predict(pieces, batch, between)
+    return found
