@@ -28,8 +28,10 @@ __all__ = [
     "initializer",
     "linear_range",
     "load",
+    "load_costs",
     "log_range",
     "optimizer",
+    "price",
     "problem",
 ]
 
@@ -39,3 +41,17 @@ def load(results: str = "results") -> Any:
     from suite.store import load
 
     return load(results)
+
+
+def load_costs(results: str = "results") -> Any:
+    """The measured costs of a folder as a pandas frame: see :func:`suite.costs.load_costs`."""
+    from suite.costs import load_costs
+
+    return load_costs(results)
+
+
+def price(traces: Any, costs: Any, runs: Any) -> Any:
+    """Learning curves in seconds on named machines: see :func:`suite.costs.price`."""
+    from suite.costs import price
+
+    return price(traces, costs, runs)

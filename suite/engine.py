@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
+import signal
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from typing import Any
 
 from problems.names import UsageError, parse
@@ -82,19 +86,14 @@ def train(
 
 def run_task(task: Sequence[Run], on_result: OnResult, on_steps: Callable[[int], None]) -> None:
     """Train one group in this process, in as many lanes at a time as its calibration says."""
-    import torch
-
     from suite.calibrate import lanes_for
     from suite.runner import train_group
+    from suite.threads import one_thread
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         width = lanes_for(task[0], len(task))
         for first in range(0, len(task), width):
             train_group(task[first : first + width], on_result, on_steps)
-    finally:
-        torch.set_num_threads(threads)
 
 
 # several processes ----------------------------------------------------------------------
@@ -106,6 +105,20 @@ _outbox: Any = None  # in a worker: the queue to the process that asked
 def _enter(outbox: Any) -> None:
     global _outbox
     _outbox = outbox
+    _end_with_parent()
+
+
+def _end_with_parent() -> None:
+    """Leave Ctrl-C to the process that asked, and end when it has ended, even if it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(task: list[Run]) -> None:
@@ -139,7 +152,9 @@ class _Pool:
     def _attempt(self, tasks: list[list[Run]]) -> list[list[Run]]:
         """Run the tasks; those whose process died."""
         context = multiprocessing.get_context("spawn")
-        outbox: Any = context.Manager().Queue()
+        manager = SyncManager(ctx=context)
+        manager.start(_end_with_parent)
+        outbox = manager.Queue()
         pool = ProcessPoolExecutor(self.jobs, context, _enter, (outbox,))
         died: list[list[Run]] = []
         try:
@@ -181,4 +196,3 @@ def _kill(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
-

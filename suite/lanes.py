@@ -23,6 +23,8 @@ class Lanes(Protocol):
     """Lanes that train together; ``theta`` [lanes, D] holds where they are."""
 
     theta: Tensor
+    state: list[Any]
+    sampler: Sampler
     errors: dict[int, str]  # lane -> what it raised; such a lane stays where it is
 
     def step(self, k: int) -> Tensor:
@@ -38,28 +40,49 @@ class Lanes(Protocol):
         """The given lanes by themselves, or None where the others' rows have to stay."""
 
 
-def lanes_of(problem: Problem, specs: Sequence[Spec], theta: Tensor, seeds: Sequence[int], size: int, order: str) -> Lanes:
+def lanes_of(
+    problem: Problem,
+    specs: Sequence[Spec],
+    theta: Tensor,
+    seeds: Sequence[int],
+    size: int,
+    order: str,
+    evaluator: type[Objective] = Objective,
+) -> Lanes:
     """Lanes for bound optimizer specs of one structure that start at the rows of θ [lanes, D].
 
     They go together under vmap, or one by one if the optimizer says that it cannot be
     lifted, or fails when it is.
+
+    Args:
+        theta: starts [lanes, D].
+        size, order: of the minibatches (see ``suite.spec.Run``).
+        evaluator: what answers the optimizer's questions; another one than the problem's
+            own objective serves to measure the update by itself.
     """
     kind: type[Together] | type[Apart] = Together if Settings(specs).of_lane(0).needs.vmap else Apart
     try:
-        return kind(problem, specs, theta, seeds, size, order)
+        return kind(problem, specs, theta, seeds, size, order, evaluator)
     except UsageError:
         raise
     except Exception:
         if kind is Apart:
             raise
-        return Apart(problem, specs, theta, seeds, size, order)
+        return Apart(problem, specs, theta, seeds, size, order, evaluator)
 
 
 class Together:
     """All lanes in one vmapped step, recorded as a tape where its kernels allow it."""
 
     def __init__(
-        self, problem: Problem, specs: Sequence[Spec], theta: Tensor, seeds: Sequence[int], size: int, order: str
+        self,
+        problem: Problem,
+        specs: Sequence[Spec],
+        theta: Tensor,
+        seeds: Sequence[int],
+        size: int,
+        order: str,
+        evaluator: type[Objective] = Objective,
     ) -> None:
         count = len(specs)
         self.problem, self.specs, self.seeds = problem, list(specs), list(seeds)
@@ -68,7 +91,7 @@ class Together:
         self.errors: dict[int, str] = {}
         self.settings = Settings(specs, theta.device)
         self.sampler = Sampler(problem.train, seeds, size, order)
-        self.objective = Objective(problem, count, self.sampler.batch)
+        self.objective = evaluator(problem, count, self.sampler.batch)
         self.sampler.fill(0)
         state = torch.vmap(self._init)(self.theta, self.settings.tensors)
         leaves, self._tree = tree_flatten(state)
@@ -102,13 +125,12 @@ class Together:
             raise UsageError(f"{name}: step must return a state of the form that init gave, {self._tree}; got {tree}")
         for old, new in zip(self.state, leaves, strict=True):
             if old.shape != new.shape:
-                raise UsageError(
-                    f"{name}: a part of the state changes its shape from {tuple(old.shape[1:])} to {tuple(new.shape[1:])}"
-                )
+                shapes = f"{tuple(old.shape[1:])} to {tuple(new.shape[1:])}"
+                raise UsageError(f"{name}: a part of the state changes its shape from {shapes}")
 
     def _record(self) -> None:
         """Record one step, or settle for running it each time."""
-        changing = [self.theta, *self.state, *self.settings.tensors.values(), *self.sampler.batch]
+        changing = [self.theta, *self.state, *self.settings.scheduled, *self.sampler.batch]
         before = self.objective.calls.copy()
         self.objective.begin()
         self._run: Kernel
@@ -147,7 +169,11 @@ class Together:
         total = self.objective.calls.copy()
         for kind, each in (self._per_step or Counter()).items():
             total[kind] += each * self._taken
-        return [total.copy() for _ in self.specs]
+        each_lane = [total.copy() for _ in self.specs]
+        for kind, excused in self.objective.excused.items():
+            for count, excess in zip(each_lane, excused.tolist(), strict=True):
+                count[kind] -= excess
+        return each_lane
 
     def keep(self, lanes: Sequence[int]) -> Together:
         kept = Together.__new__(Together)
@@ -160,6 +186,7 @@ class Together:
         kept.sampler = Sampler(self.problem.train, kept.seeds, self.sampler.size, self.sampler.order)
         kept.objective = Objective(self.problem, len(kept.specs), kept.sampler.batch)
         kept.objective.calls, kept._calls, kept._taken = self.objective.calls.copy(), Counter(), self._taken
+        kept.objective.excused = {kind: excused[index] for kind, excused in self.objective.excused.items()}
         kept.sampler.fill(0)
         kept._record()
         return kept
@@ -174,13 +201,16 @@ def _tensor(leaf: Any, theta: Tensor) -> Tensor:
     if isinstance(leaf, Tensor):
         return leaf
     if isinstance(leaf, bool | int | float):
-        return torch.tensor(leaf, dtype=torch.float64 if not isinstance(leaf, bool) else torch.bool, device=theta.device)
+        return torch.tensor(
+            leaf, dtype=torch.float64 if not isinstance(leaf, bool) else torch.bool, device=theta.device
+        )
     raise UsageError(f"a state holds tensors and numbers, got {type(leaf).__name__} {leaf!r}")
 
 
 def _own(leaf: Tensor) -> Tensor:
     """A copy of our own, with aligned rows where it is a matrix [lanes, n]."""
-    copy = rows(*leaf.shape, leaf) if leaf.dim() == 2 else torch.empty_like(leaf, memory_format=torch.contiguous_format)
+    flat = torch.contiguous_format
+    copy = rows(len(leaf), leaf.shape[1], leaf) if leaf.dim() == 2 else torch.empty_like(leaf, memory_format=flat)
     return copy.copy_(leaf)
 
 
@@ -192,8 +222,16 @@ class Apart:
     """
 
     def __init__(
-        self, problem: Problem, specs: Sequence[Spec], theta: Tensor, seeds: Sequence[int], size: int, order: str
+        self,
+        problem: Problem,
+        specs: Sequence[Spec],
+        theta: Tensor,
+        seeds: Sequence[int],
+        size: int,
+        order: str,
+        evaluator: type[Objective] = Objective,
     ) -> None:
+        self.evaluator = evaluator
         self.problem, self.specs, self.seeds = problem, list(specs), list(seeds)
         self.theta = rows(len(specs), problem.size, theta)
         self.theta.copy_(theta)
@@ -209,10 +247,10 @@ class Apart:
     def _bind(self) -> None:
         """What depends on where θ and the minibatches lie."""
         self.rows = [self.theta.data[lane] for lane in range(len(self.specs))]  # .data: each counts its own changes
-        self.objective = Objective(self.problem, len(self.specs), self.sampler.batch)
+        self.objective = self.evaluator(self.problem, len(self.specs), self.sampler.batch)
         self._pass, (self._values, self._gradients) = self.objective.bind("gradient", self.theta)
         self.oracles = [
-            _RowOracle(Objective(self.problem, 1, tuple(t[lane : lane + 1] for t in self.sampler.batch)))
+            _RowOracle(self.evaluator(self.problem, 1, tuple(t[lane : lane + 1] for t in self.sampler.batch)))
             for lane in range(len(self.specs))
         ]
         self._first = torch.zeros_like(self._values)

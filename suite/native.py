@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -172,8 +172,8 @@ void chain(long rows, long columns, void** at, const long* stride) {{
 
 
 def _exact_sqrt(x: Tensor) -> Tensor:
-    with numpy.errstate(invalid="ignore"):
-        return torch.from_numpy(numpy.sqrt(x.numpy()))
+    with np.errstate(invalid="ignore"):
+        return torch.from_numpy(np.sqrt(x.numpy()))
 
 
 _EXACT = {aten.sqrt.default: _exact_sqrt, aten.rsqrt.default: lambda x: 1 / _exact_sqrt(x)}

@@ -17,7 +17,7 @@ from problems.problem import Problem, problem
 from suite.environment import environment
 from suite.evaluate import evaluate
 from suite.initializers import NotApplicable, initializer
-from suite.lanes import Lanes, lanes_of
+from suite.lanes import lanes_of
 from suite.sampler import check_size, generator
 from suite.spec import Result, Run
 
@@ -67,7 +67,9 @@ def _start(run: Run, made: Problem) -> Tensor | Result:
         return Result(run, "failed", f"initializer {run.initializer}: {type(error).__name__}: {error}")
     if theta.shape != (made.size,):
         shape = tuple(theta.shape)
-        return Result(run, "failed", f"initializer {run.initializer}: theta must have shape ({made.size},), got {shape}")
+        return Result(
+            run, "failed", f"initializer {run.initializer}: theta must have shape ({made.size},), got {shape}"
+        )
     return theta.detach().to(getattr(torch, run.dtype))
 
 
@@ -125,7 +127,7 @@ class _Group:
             at = stop
             if self._alive and (at % run.eval_every == 0 or at == run.steps):
                 self._evaluate(at)
-        self._end({lane: ("done", "") for lane in self._alive})
+        self._end(dict.fromkeys(self._alive, ("done", "")))
 
     @property
     def _alive(self) -> list[int]:
@@ -170,17 +172,19 @@ class _Group:
             record.trace += [(at, measure, values[lane]) for measure, values in found.items()]
             if not all(math.isfinite(values[lane]) for values in found.values()):
                 ends[lane] = ("diverged", f"the loss over a whole split was not finite at step {at}")
-            elif target and record.reached is None and target.measure in found:
-                if target.reached(found[target.measure][lane]):
-                    record.reached = at
-                    if record.run.until_target:
-                        ends[lane] = ("reached target", f"{target.measure} reached {target.value:g} at step {at}")
+                continue
+            if target is None or record.reached is not None or target.measure not in found:
+                continue
+            if target.reached(found[target.measure][lane]):
+                record.reached = at
+                if record.run.until_target:
+                    ends[lane] = ("reached target", f"{target.measure} reached {target.value:g} at step {at}")
         self._end(ends)
 
     # ending ------------------------------------------------------------------------------
 
     def _fail(self, lanes: Any, detail: str) -> None:
-        self._end({lane: ("failed", detail) for lane in lanes})
+        self._end(dict.fromkeys(lanes, ("failed", detail)))
 
     def _end(self, ends: Mapping[int, tuple[str, str]]) -> None:
         """Report the lanes that end; once many have, go on without their rows."""
@@ -200,9 +204,7 @@ class _Group:
         if hasattr(self, "lanes"):
             summary.update({f"{kind}_calls": n for kind, n in sorted(self.lanes.calls()[lane].items())})
         summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
-        self.on_result(
-            Result(record.run, status, detail, tuple(record.trace), summary, environment(record.run.device))
-        )
+        self.on_result(Result(record.run, status, detail, tuple(record.trace), summary, environment(record.run.device)))
 
 
 def _summary(record: _Lane, made: Problem) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def _summary(record: _Lane, made: Problem) -> dict[str, Any]:
         summary[f"final_{measure}"] = value
         if math.isfinite(value):
             summary[best] = better(summary.get(best, value), value)
-        summary["steps"] = step
+        summary["last_step"] = step
     if made.target is not None:
         summary |= {"target": made.target.measure, "target_value": made.target.value, "steps_to_target": record.reached}
     return summary

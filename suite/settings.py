@@ -53,7 +53,7 @@ class Settings:
         columns: list[dict[Path, Any]] = []
         for spec in specs:
             column: dict[Path, Any] = {}
-            _walk(optimizer, spec, lambda path, value, column=column: column.setdefault(path, value))
+            _walk(optimizer, spec, column.setdefault)
             columns.append(column)
         self.tensors: dict[Path, Tensor] = {}
         self._schedules: dict[Path, Callable[[int], Any]] = {}
@@ -64,6 +64,11 @@ class Settings:
                 values = [0.0] * len(values)
             self.tensors[path] = torch.tensor(values, dtype=torch.float64, device=device)
         self.refresh(0)
+
+    @property
+    def scheduled(self) -> list[Tensor]:
+        """The tensors whose values change from step to step."""
+        return [self.tensors[path] for path in self._schedules]
 
     def refresh(self, step: int) -> None:
         """Set the numbers that follow a schedule to their values at a step."""

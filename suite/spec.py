@@ -59,7 +59,13 @@ class Run:
         need(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}", self.dtype)
 
     @classmethod
-    def make(cls, problem_text: str | Spec, optimizer_text: str | Spec, initializer_text: str | Spec = "default", **settings: Any) -> Run:
+    def make(
+        cls,
+        problem_text: str | Spec,
+        optimizer_text: str | Spec,
+        initializer_text: str | Spec = "default",
+        **settings: Any,
+    ) -> Run:
         """A run from texts as a person writes them: bound, so that equal meanings are equal runs."""
         return cls(
             str(problem.bind(problem_text)),
@@ -73,7 +79,11 @@ class Run:
         """The identity: a digest of every setting and of the definitions that the names stand for."""
         code = [
             registry.fingerprint(parse(text))
-            for registry, text in ((problem, self.problem), (optimizer, self.optimizer), (initializer, self.initializer))
+            for registry, text in (
+                (problem, self.problem),
+                (optimizer, self.optimizer),
+                (initializer, self.initializer),
+            )
         ]
         return hashlib.sha256(json.dumps([asdict(self), code], sort_keys=True).encode()).hexdigest()[:20]
 

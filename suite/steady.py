@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 BLOCK = 64  # numbers: a multiple of what any SIMD loop of PyTorch takes at a time
 EXACT = frozenset(
-    "add sub rsub mul div neg abs sign sgn reciprocal maximum minimum fmax fmin clamp clamp_min clamp_max relu "
-    "where gt ge lt le eq ne isnan isinf isfinite logical_and logical_or logical_not logical_xor bitwise_and "
-    "bitwise_or bitwise_not _to_copy clone copy threshold threshold_backward masked_fill floor ceil round trunc "
-    "floor_divide remainder fmod".split()
-)
+    {
+        "add", "sub", "rsub", "mul", "div", "neg", "abs", "sign", "sgn", "reciprocal", "maximum", "minimum",
+        "fmax", "fmin", "clamp", "clamp_min", "clamp_max", "relu", "where", "gt", "ge", "lt", "le", "eq", "ne",
+        "isnan", "isinf", "isfinite", "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and",
+        "bitwise_or", "bitwise_not", "_to_copy", "clone", "copy", "threshold", "threshold_backward",
+        "masked_fill", "floor", "ceil", "round", "trunc", "floor_divide", "remainder", "fmod",
+    }
+)  # fmt: skip
 Kernel = Callable[[], Any]
 
 

@@ -92,7 +92,7 @@ def key_of(tensor: Tensor) -> int:
 def same_view(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors lie alike, each in its own memory."""
     alike = a.size() == b.size() and a.stride() == b.stride() and a.dtype == b.dtype
-    return alike and a.storage_offset() == b.storage_offset()
+    return alike and int(a.storage_offset()) == int(b.storage_offset())
 
 
 @cache
@@ -122,7 +122,7 @@ class Recorder(TorchDispatchMode):
     current: Recorder | None = None
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         self.ops: list[Op] = []
         self.views: dict[int, list[Tensor]] = {}  # storage -> every view of it that an operation uses
         self._interned: dict[tuple[Any, ...], Tensor] = {}
@@ -130,13 +130,13 @@ class Recorder(TorchDispatchMode):
         self._paused = False
 
     def __enter__(self) -> Recorder:
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         self._outer, Recorder.current = Recorder.current, self
         return self
 
     def __exit__(self, *error: Any) -> None:
         Recorder.current = self._outer
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
 
     def intern(self, tensor: Tensor) -> Tensor:
         """A tensor of our own over the same memory, which may later be moved elsewhere by ``set_``."""
@@ -225,7 +225,9 @@ class Tape:
                 self._users.setdefault(key, []).append(op)
         copies = self._place(ops, results, targets)
         fixed = self._inputs | {key_of(t) for t in (*results, *self.outputs)}
-        fixed |= {key for op in ops if op.dynamic or op.writes or op.call for key in (*map(key_of, op.outs), *op.writes)}
+        fixed |= {
+            key for op in ops if op.dynamic or op.writes or op.call for key in (*map(key_of, op.outs), *op.writes)
+        }
         fixed |= {key for op in ops if op.call for key in op.reads}
         self._share_buffers(ops, fixed)
         self.program = [*self._kernels(ops, fixed), *copies]
@@ -292,7 +294,9 @@ class Tape:
                 key, size = key_of(out), out.untyped_storage().nbytes()
                 if key not in own:
                     continue
-                over = [k for k in dying if op.pointwise and all(same_view(t, out) for t in op.tensors if key_of(t) == k)]
+                over = [
+                    k for k in dying if op.pointwise and all(same_view(t, out) for t in op.tensors if key_of(t) == k)
+                ]
                 idle = [k for k in free if size <= self._views[k][0].untyped_storage().nbytes() <= 2 * size]
                 if not over and not idle:
                     continue
@@ -384,4 +388,4 @@ def _copies(late: list[tuple[Tensor, Tensor]]) -> list[Kernel]:
 
 def _release(views: list[Tensor]) -> None:
     for view in views:
-        view.set_(torch.empty(0, dtype=view.dtype, device=view.device))
+        view.set_(torch.UntypedStorage(0, device=view.device), 0, (0,), (1,))

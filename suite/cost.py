@@ -1,0 +1,315 @@
+"""What a step costs: seconds by part, memory, operations, and what the machine could do.
+
+A step is measured alone: one lane, one thread, nothing else asked of the machine. The whole
+step is timed by ``torch.utils.benchmark``, which repeats it often enough for its clock, fixes
+the threads and waits for an accelerator. Its parts are timed inside the running step, for a
+part that is repeated by itself finds its data in the cache and looks cheaper than it is. Both
+go by turns in several rounds, so that a disturbance of some seconds meets them alike. Making
+the problem, the first step and what is compiled for it are warm-up, which is timed apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from problems.names import Spec, parse
+from problems.problem import Problem, problem
+from suite.environment import check_device, environment
+from suite.initializers import initializer
+from suite.lanes import Lanes, lanes_of
+from suite.machine import copy_bandwidth, matmul_peak, timer
+from suite.memory import Peak
+from suite.objective import Objective
+from suite.optimizers import optimizer
+from suite.sampler import generator
+from suite.tape import Kernel
+from suite.threads import one_thread
+
+PARTS = ("data", "forward", "backward", "update", "measurement")
+ROUNDS = 7
+NOISY = 0.10  # interquartile range over median of the whole step from which a warning is due
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one step of one run.
+
+    Args:
+        seconds: of a whole step, median over rounds; ``spread`` is its interquartile range.
+        parts: seconds of ``PARTS``; the backward pass is a gradient less a forward pass.
+        warmup: seconds until the first step was done, compilation included.
+        state: bytes of optimizer state per parameter.
+        memory: bytes, at the peak, beyond what the process held before; None where not known.
+        flops: floating-point operations of a step's matrix products and convolutions.
+        calls: evaluations per step by kind.
+        peak, bandwidth: what the machine does at best, in operations and bytes per second.
+        traffic: bytes that the update must move, each array once: θ and the gradient read, θ
+            written, the state read and written.
+    """
+
+    problem: str
+    optimizer: str
+    batch_size: int
+    dtype: str
+    device: str
+    parameters: int
+    seconds: float
+    spread: float
+    parts: Mapping[str, float]
+    warmup: float
+    state: float
+    memory: int | None
+    flops: int
+    calls: Mapping[str, float]
+    peak: float
+    bandwidth: float
+    traffic: int
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the rounds differ so much that the machine was probably doing something else."""
+        return self.spread > NOISY * self.seconds
+
+    @property
+    def flops_share(self) -> float:
+        """The share of the machine's matrix-product peak that the gradient reaches."""
+        busy = self.parts["forward"] + self.parts["backward"]
+        return self.flops / busy / self.peak if busy > 0 else 0.0
+
+    @property
+    def bandwidth_share(self) -> float:
+        """The share of the machine's copy bandwidth that the update reaches."""
+        return self.traffic / self.parts["update"] / self.bandwidth if self.parts["update"] > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, the shares and the verdict on noise included."""
+        shares = {"flops_share": self.flops_share, "bandwidth_share": self.bandwidth_share, "noisy": self.noisy}
+        return {**asdict(self), **shares}
+
+
+@one_thread()
+def measure(
+    problem_text: str | Spec,
+    optimizer_text: str | Spec,
+    *,
+    batch_size: int | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    seconds: float = 2.0,
+) -> Cost:
+    """Measure one step of an optimizer on a problem.
+
+    Args:
+        batch_size: examples in a minibatch; the problem's own unless given, 0 for all.
+        seconds: to spend, about, after the warm-up.
+
+    Raises:
+        UsageError: unknown names, missing data, or a device that is not there.
+    """
+    check_device(device)
+    began = time.perf_counter()
+    bound = problem.bind(problem_text)
+    made = problem.build(bound).to(device, getattr(torch, dtype))
+    spec = optimizer.bind(optimizer_text)
+    size = made.batch_size if batch_size is None else batch_size
+    with Peak(device) as peak:
+        step = _Step(made, spec, size)
+        warmup = time.perf_counter() - began
+        whole, parts = _rounds(step, seconds)
+    low, _, high = statistics.quantiles(whole, n=4)
+    state = sum(t.numel() * t.element_size() for t in held(step.lanes.state))
+    theta = step.lanes.theta
+    return Cost(
+        problem=str(bound),
+        optimizer=str(spec),
+        batch_size=size,
+        dtype=dtype,
+        device=device,
+        parameters=made.size,
+        seconds=statistics.median(whole),
+        spread=high - low,
+        parts={part: statistics.median(times) for part, times in parts.items()},
+        warmup=warmup,
+        state=state / made.size,
+        memory=peak.bytes,
+        flops=round(step.flops() * step.calls.get("gradient", 0)),
+        calls=step.calls,
+        peak=matmul_peak(device, theta.dtype),
+        bandwidth=copy_bandwidth(device),
+        traffic=3 * theta.numel() * theta.element_size() + 2 * state,
+        environment=environment(device),
+    )
+
+
+@one_thread()
+def ratios(
+    problem_text: str | Spec,
+    first: str | Spec,
+    second: str | Spec,
+    *,
+    batch_size: int | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    seconds: float = 2.0,
+    pairs: int = 9,
+) -> list[float]:
+    """How many times as much a step of one optimizer costs as one of another, by turns: one number for each pair."""
+    check_device(device)
+    made = problem.build(problem.bind(problem_text)).to(device, getattr(torch, dtype))
+    size = made.batch_size if batch_size is None else batch_size
+    steps = [_Step(made, optimizer.bind(text), size) for text in (first, second)]
+    timers = [timer(step.whole) for step in steps]
+    found = []
+    for i in range(pairs):
+        order = (0, 1) if i % 2 else (1, 0)
+        times = {which: timers[which].blocked_autorange(min_run_time=seconds / pairs / 2).median for which in order}
+        found.append(times[0] / times[1])
+    return found
+
+
+class _Clock:
+    """Seconds spent in named stretches of a running program; on an accelerator by its own events."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device.startswith("cuda")
+        self.stretches: dict[str, list[tuple[Any, Any]]] = {}
+
+    def now(self) -> Any:
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def timed(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
+        """The action, its stretches kept under a name."""
+
+        def act(*arguments: Any) -> Any:
+            began = self.now()
+            result = action(*arguments)
+            self.stretches.setdefault(name, []).append((began, self.now()))
+            return result
+
+        return act
+
+    def take(self, name: str) -> float:
+        """The sum of the stretches of a name so far, which are forgotten."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        stretches = self.stretches.pop(name, [])
+        return sum(a.elapsed_time(b) / 1e3 if self.cuda else b - a for a, b in stretches)
+
+
+class _Step:
+    """One lane at its problem's start, whose step runs whole or with its parts timed."""
+
+    def __init__(self, made: Problem, spec: Spec, size: int) -> None:
+        self.made = made
+        data = made.train.tensors[0]
+        start = initializer.build(parse("default"))(made, generator(0, "start"))
+        theta = start.to(data.device, _float(made)).unsqueeze(0)
+        self.clock = _Clock(data.device.type)
+        clock = self.clock
+
+        class Timed(Objective):
+            """The problem's objective, the time of its evaluations taken."""
+
+            def bind(self, kind: str, *operands: Tensor, taped: bool | None = None) -> tuple[Kernel, list[Tensor]]:
+                action, outputs = super().bind(kind, *operands, taped=taped)
+                return clock.timed("evaluation", action), outputs
+
+        arguments = (made, [spec], theta, [0], size, "reshuffle")
+        self.lanes: Lanes = lanes_of(*arguments)
+        self._parted = lanes_of(*arguments, Timed)
+        self._parted.sampler.fill = clock.timed("data", self._parted.sampler.fill)  # type: ignore[method-assign]
+        self._step = clock.timed("step", self._parted.step)
+        self._record = clock.timed("measurement", self._keep)
+        self._k = 0
+        self._losses = theta.new_zeros(1000, 1)
+        before = self.lanes.calls()[0].copy()
+        for _ in range(3):
+            self.whole()
+        after = self.lanes.calls()[0]
+        self.calls = {kind: (n - before[kind]) / 3 for kind, n in after.items() if n > before[kind]}
+
+    def _keep(self, loss: Tensor) -> None:
+        self._losses[self._k % 1000].copy_(loss)
+
+    def whole(self) -> None:
+        """A step as the training loop takes it."""
+        self._keep(self.lanes.step(self._k))
+        self._k += 1
+
+    def parts(self, steps: int, share: float) -> dict[str, float]:
+        """Mean seconds of each part over some steps; ``share`` of an evaluation is its forward pass."""
+        for name in ("data", "evaluation", "step", "measurement"):
+            self.clock.take(name)
+        for _ in range(steps):
+            self._record(self._step(self._k))
+            self._k += 1
+        spent = {name: self.clock.take(name) / steps for name in ("data", "evaluation", "step", "measurement")}
+        return {
+            "data": spent["data"],
+            "forward": spent["evaluation"] * share,
+            "backward": spent["evaluation"] * (1 - share),
+            "update": max(0.0, spent["step"] - spent["data"] - spent["evaluation"]),
+            "measurement": spent["measurement"],
+        }
+
+    def forward_share(self) -> float:
+        """The forward pass's share of a gradient, from the two by themselves, by turns."""
+        objective = Objective(self.made, 1, self.lanes.sampler.batch)
+        timers = []
+        for kind in ("value", "gradient"):
+            action, _ = objective.bind(kind, self.lanes.theta)
+            action()
+            timers.append(timer(action))
+        shares = []
+        for _ in range(ROUNDS):
+            forward, gradient = (watch.blocked_autorange(min_run_time=0.02).median for watch in timers)
+            shares.append(forward / gradient)
+        return min(1.0, statistics.median(shares))
+
+    def flops(self) -> int:
+        """Floating-point operations of one gradient's products and convolutions."""
+        objective = Objective(self.made, 1, self.lanes.sampler.batch, taped=False)
+        with FlopCounterMode(display=False) as counter:
+            objective.gradient(self.lanes.theta)
+        return int(counter.get_total_flops())
+
+
+def held(state: Any) -> list[Tensor]:
+    """The tensors of an optimizer's state, those that a torch optimizer holds for its parameters included."""
+    if isinstance(state, torch.optim.Optimizer):
+        return held([dict(each) for each in state.state.values()])
+    if isinstance(state, dict):
+        return [t for value in state.values() for t in held(value)]
+    if isinstance(state, list | tuple):
+        return [t for value in state for t in held(value)]
+    return [state] if isinstance(state, Tensor) else []
+
+
+def _float(made: Problem) -> torch.dtype:
+    return next((t.dtype for t in made.train.tensors if t.is_floating_point()), torch.float32)
+
+
+def _rounds(step: _Step, seconds: float) -> tuple[list[float], dict[str, list[float]]]:
+    """The median of a whole step, and the means of its parts, in each round."""
+    share = step.forward_share()
+    whole: list[float] = []
+    parts: dict[str, list[float]] = {part: [] for part in PARTS}
+    watch = timer(step.whole)
+    for _ in range(ROUNDS):
+        whole.append(watch.blocked_autorange(min_run_time=seconds / ROUNDS / 2).median)
+        for part, mean in step.parts(max(2, round(seconds / ROUNDS / 2 / whole[-1])), share).items():
+            parts[part].append(mean)
+    return whole, parts

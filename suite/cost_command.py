@@ -1,0 +1,179 @@
+"""``python -m suite cost``: what a step costs, as a table, JSON or a figure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from problems.names import Spec, UsageError, parse, parse_list
+from problems.problem import problem
+from suite import export, tables
+from suite.costs import save
+from suite.environment import check_device
+from suite.optimizers import optimizer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from suite.cost import Cost
+
+PROBLEMS = "digits_mlp,quadratic_deep"
+OPTIMIZERS = "sgd,momentum,adagrad,rmsprop,adam"
+PAIRS = 9  # measurements of each of two optimizers that are compared
+
+
+def cost(
+    *,
+    problems: str,
+    optimizers: str,
+    batch_size: int | None,
+    dtype: str,
+    device: str,
+    seconds: float,
+    compare: tuple[str, str] | None,
+    results: str,
+    figure: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Measure, keep, and show; the exit code."""
+    import sys
+
+    check_device(device)
+    named = [problem.bind(spec) for spec in parse_list(problems or PROBLEMS)]
+    settings = {"batch_size": batch_size, "dtype": dtype, "device": device}
+    if compare is not None:
+        texts = [optimizer.bind(text) for text in compare]
+        return _compare(named, texts, settings, seconds, as_json)
+    texts = [optimizer.bind(spec) for spec in parse_list(optimizers or OPTIMIZERS)]
+    if figure is not None and Path(figure).suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise UsageError(f"cost: figure must end in .svg, .png or .pdf, got {figure!r}")
+    for at in named:
+        problem.build(at)  # what cannot be made is said before anything is measured
+    costs = []
+    for at in named:
+        for text in texts:
+            if not quiet:
+                click.echo(f"measuring {optimizer.short(text)} on {problem.short(at)} …", err=True)
+            costs.append(_measure(at, text, settings, seconds))
+            save(costs[-1], results)
+    if as_json:
+        click.echo(export.to_json({"costs": [c.to_dict() for c in costs]}))
+    else:
+        show(tables.console(sys.stdout), costs)
+    if figure is not None:
+        draw(costs, figure)
+    return 0
+
+
+def _measure(at: Spec, text: Spec, settings: dict[str, Any], seconds: float) -> Cost:
+    from suite.cost import measure
+
+    return measure(at, text, seconds=seconds, **settings)
+
+
+def _compare(
+    named: Sequence[Spec], texts: Sequence[Spec], settings: dict[str, Any], seconds: float, as_json: bool
+) -> int:
+    """How many times as much a step of the first costs as one of the second."""
+    from suite.cost import ratios
+
+    names = [str(optimizer.short(text)) for text in texts]
+    rows = []
+    for at in named:
+        low, middle, high = statistics.quantiles(ratios(at, *texts, seconds=seconds, pairs=PAIRS, **settings), n=4)
+        found = {"problem": str(problem.short(at)), "first": names[0], "second": names[1]}
+        rows.append(found | {"ratio": middle, "low": low, "high": high, "pairs": PAIRS})
+        if not as_json:
+            same = low <= 1 <= high
+            verdict = "cannot be told from" if same else f"costs {middle:.2f} times as much as"
+            click.echo(
+                f"{problem.short(at)}: a step of {names[0]} {verdict} one of {names[1]} "
+                f"({middle:.2f}, quartiles {low:.2f} to {high:.2f} of {PAIRS} pairs)"
+            )
+    if as_json:
+        click.echo(export.to_json({"comparisons": rows}))
+    return 0
+
+
+def show(to: Console, costs: Sequence[Cost]) -> None:
+    """One row for each cost; what it was measured on once."""
+    for name in dict.fromkeys(c.problem for c in costs):
+        of = [c for c in costs if c.problem == name]
+        size = f"batch {of[0].batch_size}" if of[0].batch_size else "full batch"
+        heads = ("", "a step", "data", "forward", "backward", "update", "state", "update at", "peak")
+        units = ("", "± IQR", "%", "%", "%", "%", "B/param", "× floor", "MB")
+        table = tables._columns([f"{a}\n{b}" for a, b in zip(heads, units, strict=True)], numbers=True)
+        for c in of:
+            table.add_row(*_cells(c))
+        head = f"{problem.short(parse(name))}  {of[0].parameters:,} parameters, {size}, {of[0].dtype}"
+        share = f"{100 * of[0].flops_share:.0f} % of this machine's matrix-product peak"
+        work = f"{of[0].flops / 1e6:,.4g} Mflop a step, at {share}"
+        tables.show(to, head, f"  {work}", "", table, "")
+    noisy = [c for c in costs if c.noisy]
+    if noisy:
+        tables.show(
+            to, f"~ {len(noisy)} of {len(costs)} spread by more than 10 %: the machine was doing something else"
+        )
+    tables.show(
+        to, f"matrix products {costs[0].peak / 1e9:.0f} Gflop/s, copies {costs[0].bandwidth / 1e9:.1f} GB/s at best"
+    )
+    tables.show(to, tables._measured(costs[0].environment, costs[0].dtype))
+
+
+def _cells(c: Cost) -> list[str]:
+    whole = sum(c.parts.values())
+    shares = [f"{100 * c.parts[part] / whole:.0f}" for part in ("data", "forward", "backward", "update")]
+    step = f"{duration(c.seconds)} ± {duration(c.spread)}{' ~' if c.noisy else ''}"
+    floor = f"{1 / c.bandwidth_share:.1f}" if c.bandwidth_share > 0 else "-"
+    memory = "-" if c.memory is None else f"{c.memory / 1e6:.0f}"
+    return [str(optimizer.short(parse(c.optimizer))), step, *shares, f"{c.state:.3g}", floor, memory]
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit: ``164 µs``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def draw(costs: Sequence[Cost], file: str) -> None:
+    """Bars of the parts of a step, one panel for each problem."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    from suite.cost import PARTS
+
+    names = list(dict.fromkeys(c.problem for c in costs))
+    rows = max(sum(c.problem == name for c in costs) for name in names)
+    with sns.axes_style("whitegrid", {"axes.grid.axis": "x"}):
+        fig, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 1.2 + 0.45 * rows), squeeze=False)
+    colours = dict(zip(PARTS, sns.color_palette("colorblind"), strict=False))
+    for axis, name in zip(axes[0], names, strict=True):
+        of = [c for c in costs if c.problem == name][::-1]
+        left = [0.0] * len(of)
+        scale, unit = (1e3, "ms") if max(c.seconds for c in of) > 1e-3 else (1e6, "µs")
+        for part in PARTS:
+            widths = [c.parts[part] * scale for c in of]
+            axis.barh(
+                [str(optimizer.short(parse(c.optimizer))) for c in of],
+                widths,
+                left=left,
+                color=colours[part],
+                label=part,
+            )
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        axis.set(title=str(problem.short(parse(name))), xlabel=f"{unit} a step")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="lower center", ncols=len(PARTS), frameon=False)
+    fig.tight_layout(rect=(0, 0.35 / fig.get_figheight(), 1, 1))
+    fig.savefig(file, dpi=150)
+    plt.close(fig)

@@ -1,0 +1,107 @@
+"""The table of measured costs, and learning curves priced with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from problems.names import UsageError, parse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from suite.cost import Cost
+
+MACHINE = ("environment.processor", "environment.device", "environment.threads")
+_KEY = ("problem", "structure", "batch_size", "dtype")
+
+
+def save(cost: Cost, results: str | Path) -> Path:
+    """Keep a cost in ``<results>/costs``, one file for each thing measured on each machine; atomic.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written to.
+    """
+    from suite.store import StoreError
+
+    record = cost.to_dict()
+    machine = [record["environment"].get(key) for key in ("processor", "device", "threads", "torch")]
+    key = [record[k] for k in ("problem", "optimizer", "batch_size", "dtype", "device")] + machine
+    folder = Path(results) / "costs"
+    target = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20] + ".json")
+    part = target.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(record, indent=1))
+        os.replace(part, target)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
+    return target
+
+
+def load_costs(results: str | Path = "results") -> pd.DataFrame:
+    """The costs of a folder, one row each: see ``suite.cost.Cost`` for the columns.
+
+    ``parts.data`` … ``parts.measurement`` are seconds, ``environment.*`` is what it was measured on.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted((Path(results) / "costs").glob("*.json")):
+        try:
+            rows.append(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{path} is not a readable cost, passed over ({error})", stacklevel=2)
+    return pd.json_normalize(rows)
+
+
+def price(traces: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Learning curves in seconds on the machines that costs were measured on.
+
+    seconds = step · (seconds of a step). What a step costs depends on the optimizer's
+    structure and not on its numbers, so one measurement serves every learning rate.
+
+    Args:
+        traces, runs: as ``suite.load`` gives them.
+        costs: as ``load_costs`` gives them.
+
+    Returns:
+        The traces with ``seconds`` and ``machine``; each run appears once for each machine
+        that has a cost for it.
+
+    Raises:
+        UsageError: no cost fits any of the runs.
+    """
+    wanted = runs.assign(problem=runs["problem_text"], structure=[_structure(text) for text in runs["optimizer_text"]])[
+        ["run", *_KEY]
+    ]
+    known = costs.assign(structure=[_structure(text) for text in costs["optimizer"]], machine=_machines(costs))
+    prices = wanted.merge(known[[*_KEY, "machine", "seconds"]], on=list(_KEY))
+    if prices.empty:
+        missing = "; ".join(sorted({f"{r.problem} {r.structure}" for r in wanted.itertuples()})[:3])
+        raise UsageError(f"no cost fits these runs ({missing}); python -m suite cost PROBLEMS OPTIMIZERS measures them")
+    each = prices.groupby(["run", "machine"])["seconds"].median().rename("_each").reset_index()
+    joined = traces.astype({"run": str}).merge(each, on="run")
+    return joined.assign(seconds=joined["step"] * joined["_each"]).drop(columns="_each")
+
+
+def _structure(text: str) -> str:
+    from suite.settings import structure
+
+    return structure(parse(text))
+
+
+def _machines(costs: pd.DataFrame) -> list[str]:
+    def named(row: Any) -> str:
+        processor, device, threads = (row[key] for key in MACHINE)
+        return f"{processor}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else str(device)
+
+    return [named(row) for row in costs.to_dict("records")]

@@ -1,0 +1,52 @@
+"""The most memory that was held while something ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Peak:
+    """``with Peak(device) as peak: ...``; then ``peak.bytes`` is the peak beyond what was held before.
+
+    An accelerator's allocator knows it; on the CPU Linux does (the process's high-water mark,
+    set back at the start). Elsewhere it is None.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.bytes: int | None = None
+
+    def __enter__(self) -> Peak:
+        if self.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before: int | None = torch.cuda.memory_allocated(self.device)
+        else:
+            self._before = _resident("VmRSS") if _reset() else None
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._before is None:
+            return
+        cuda = self.device.startswith("cuda")
+        now = torch.cuda.max_memory_allocated(self.device) if cuda else _resident("VmHWM")
+        self.bytes = None if now is None else max(0, now - self._before)
+
+
+def _reset() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident(field: str) -> int | None:
+    """A line of the process's status, in bytes."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), None)

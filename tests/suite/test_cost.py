@@ -1,0 +1,103 @@
+"""Costs: what can be counted is counted right; what is timed adds up by construction and is kept."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from problems.names import UsageError
+from suite.cli import cli
+from suite.cost import PARTS, measure, ratios
+from suite.costs import load_costs, price, save
+from suite.engine import train
+from suite.frames import frames
+from suite.spec import Run
+from suite.store import StoreError
+
+
+@pytest.fixture(scope="module")
+def adam():
+    return measure("digits_mlp", "adam", seconds=0.2)
+
+
+def test_operations_and_state_are_counted(adam):
+    products = 64 * 32 + 32 * 10  # multiply-adds of a forward pass for one example
+    assert adam.flops == 2 * 32 * (2 * products + 32 * 10)  # the first layer needs no gradient of its input
+    assert adam.calls == {"gradient": 1.0}
+    assert adam.parameters == 2410 and adam.state == pytest.approx(2 * 4, abs=0.01)  # s and r, and the count of steps
+    assert adam.traffic == pytest.approx((3 + 4) * 4 * 2410, rel=0.01)
+    assert set(adam.parts) == set(PARTS) and all(seconds >= 0 for seconds in adam.parts.values())
+    assert adam.environment["threads"] == 1
+
+
+def test_evaluations_per_step_show_what_an_optimizer_asks_for():
+    two = measure("digits_mlp", "torch.LBFGS(lr=0.1, max_iter=3)", seconds=0.1)
+    assert two.calls["gradient"] > 1.5
+
+
+def test_costs_are_kept_and_read_back(adam, tmp_path):
+    save(adam, tmp_path)
+    save(adam, tmp_path)  # the same thing on the same machine: replaced
+    (tmp_path / "costs" / "broken.json").write_text("{")
+    with pytest.warns(UserWarning, match="broken.json"):
+        costs = load_costs(tmp_path)
+    assert len(costs) == 1
+    assert costs.loc[0, "seconds"] == adam.seconds
+    assert costs.loc[0, "parts.update"] == adam.parts["update"]
+    assert costs.loc[0, "environment.threads"] == 1
+
+
+def test_a_folder_that_cannot_be_written_is_said(adam, tmp_path):
+    (tmp_path / "costs").write_text("a file where a folder should be")
+    with pytest.raises(StoreError, match="cannot be written"):
+        save(adam, tmp_path)
+
+
+def test_curves_are_priced_by_structure_and_not_by_numbers(adam, tmp_path):
+    save(adam, tmp_path)
+    runs = [Run.make("digits_mlp", f"adam(lr={lr})", steps=20, eval_every=10, batch_size=32) for lr in (0.1, 0.01)]
+    results = []
+    train(runs, on_result=results.append)
+    table, traces = frames(results)
+    costs = load_costs(tmp_path)
+    other = costs.assign(seconds=2 * costs["seconds"], **{"environment.processor": "half as quick"})
+    priced = price(traces, pd.concat([costs, other]), table)
+    assert set(priced["run"]) == {run.id for run in runs}
+    for machine, factor in ((priced["machine"].iloc[0], 1), ("half as quick, 1 thread", 2)):
+        part = priced[priced["machine"] == machine]
+        assert len(part) == len(traces)
+        assert part["seconds"].tolist() == pytest.approx((part["step"] * adam.seconds * factor).tolist())
+    with pytest.raises(UsageError, match="no cost fits"):
+        price(traces, costs.assign(batch_size=7), table)
+
+
+def test_ratios_come_in_pairs():
+    found = ratios("digits_mlp", "adam", "sgd", seconds=0.2, pairs=4)
+    assert len(found) == 4 and all(ratio > 0 for ratio in found)
+
+
+def test_the_command_prints_json_a_table_and_a_figure(tmp_path):
+    ask = ["cost", "linear_regression", "sgd", "--seconds", "0.1", "--results", str(tmp_path)]
+    done = CliRunner().invoke(cli, [*ask, "--json", "--quiet", "--figure", str(tmp_path / "parts.svg")])
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["costs"]
+    assert found["calls"] == {"gradient": 1.0} and found["state"] == 0
+    assert "<svg" in (tmp_path / "parts.svg").read_text()
+    table = CliRunner().invoke(cli, ask).stdout
+    assert "21 parameters, batch 16" in table and "1 thread" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing", "sgd"], "unknown problem 'nothing'"),
+        (["digits_mlp", "sgd", "--figure", "parts.txt"], "figure must end in .svg, .png or .pdf"),
+        (["digits_mlp", "sgd", "--device", "nowhere"], "device must be one that torch can use here"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_exit_code_2(words, message, tmp_path):
+    done = CliRunner().invoke(cli, ["cost", *words, "--results", str(tmp_path)])
+    assert done.exit_code == 2 and message in done.output
