@@ -102,12 +102,11 @@ class Together:
 
     def _init(self, theta: Tensor, values: dict[Any, Tensor]) -> Any:
         state = self.settings.build(values).init(LaneOracle(self.objective), theta)
-        return tree_map(lambda leaf: _tensor(leaf, theta), state)
+        return tree_map(lambda leaf: _tensor(leaf, theta), _ordered(state))
 
     def _one(self, theta: Tensor, state: Any, values: dict[Any, Tensor]) -> Any:
         new, state = self.settings.build(values).step(LaneOracle(self.objective), state, theta)
-        state = tree_map(lambda leaf: _tensor(leaf, theta), state)
-        return new, state
+        return new, tree_map(lambda leaf: _tensor(leaf, theta), _ordered(state))
 
     def _next(self) -> list[Tensor]:
         """The new θ and state, out of place."""
@@ -194,6 +193,15 @@ class Together:
 
 def _misshapen(name: str, wanted: torch.Size, got: torch.Size) -> str:
     return f"{name}: step must return theta of shape {tuple(wanted)}, got {tuple(got)}"
+
+
+def _ordered(state: Any) -> Any:
+    """A state with the keys of its dictionaries in one order, whatever order they were written in."""
+    if isinstance(state, dict):
+        return {key: _ordered(state[key]) for key in sorted(state, key=str)}
+    if isinstance(state, list | tuple) and not hasattr(state, "_fields"):
+        return type(state)(_ordered(value) for value in state)
+    return state
 
 
 def _tensor(leaf: Any, theta: Tensor) -> Tensor:

@@ -79,7 +79,11 @@ def he_uniform() -> Initializer:
 @initializer(section="8.4", tune={"std": log_range(1e-3, 1.0)})
 def gaussian(std: Positive = 0.01) -> Initializer:
     """Weights from N(0, std²), whatever the layer's size."""
-    return weights(starts.normal(std))
+
+    def draw(weight: Tensor, piece: Piece, generator: Generator) -> None:
+        weight.normal_(0.0, std, generator=generator)
+
+    return weights(draw)
 
 
 @initializer(section="8.4")

@@ -49,10 +49,9 @@ def test_lists_too(found):
 def test_any_text_is_read_or_refused(text):
     try:
         spec = parse(text)
-    except UsageError as error:
-        assert str(error)
-    else:
-        assert parse(str(spec)) == spec
+    except UsageError:
+        return
+    assert parse(str(spec)) == spec
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from problems import registry as module
 from problems.bounds import Bound, Count, Fraction, OneOf, Positive, Real, Widths, log_range
 from problems.names import Spec, UsageError
+from problems.parameters import Parameter, parameters_of
 from problems.registry import Registry
 from suite.optimizers import optimizer
 from suite.schedules import schedule
@@ -104,7 +105,7 @@ def test_choices_and_bare_words(monkeypatch):
     from typing import Annotated
 
     made.add(made.entry(lambda: "", "plain"))
-    parameter = module.Parameter("beta", "text", "fr", OneOf(("fr", "pr")))
+    parameter = Parameter("beta", "text", "fr", OneOf(("fr", "pr")))
     assert parameter.check("cg", Spec("pr")) == "pr"
     with pytest.raises(UsageError, match="cg: beta must be one of fr, pr, got 'xx'"):
         parameter.check("cg", "xx")
@@ -128,7 +129,7 @@ def test_kinds_are_read_off_annotations_and_defaults():
     ):
         pass
 
-    kinds = {p.name: p.kind for p in module.parameters_of(factory)}
+    kinds = {p.name: p.kind for p in parameters_of(factory)}
     assert kinds == {
         "a": "number", "b": "integer", "c": "number", "d": "numbers", "e": "integers", "f": "integers",
         "g": "text", "h": "number", "i": "flag", "j": "number",

@@ -131,6 +131,29 @@ def test_lanes_that_are_kept_go_on_as_before():
     assert [dict(calls) for calls in kept.calls()] == [{"gradient": 20}] * 2
 
 
+def test_a_state_may_be_written_in_any_order():
+    from suite import Optimizer
+
+    @optimizer("orders")
+    def orders(lr: float = 0.1) -> Optimizer:
+        """Writes its state in another order than init did."""
+
+        def step(oracle, state, theta):
+            _, g = oracle.gradient(theta)
+            return theta - lr * g, {"b": state["b"] + 1, "a": g}
+
+        return Optimizer(lambda oracle, theta: {"a": theta.new_zeros(theta.shape), "b": 0.0}, step)
+
+    try:
+        made = problem.build(problem.bind(TINY + "mlp"))
+        _, group = _train(made, "orders", range(2), torch.float32, 3)
+        assert isinstance(group, Together)
+        assert [tuple(t.shape) for t in group.state] == [(2, made.size), (2,)]
+        assert group.state[1].tolist() == [3.0, 3.0]
+    finally:
+        del optimizer._entries["orders"]
+
+
 def test_an_optimizer_that_raises_stops_only_its_lane():
     class Moody(torch.optim.SGD):
         def step(self, closure=None):

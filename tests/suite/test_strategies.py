@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from oracles import PlainOracle, path, rosenbrock
@@ -49,7 +51,7 @@ def test_clip_leaves_small_and_zero_gradients_alone():
 
 def test_clip_bounds_the_step():
     points = path(made("clip(sgd(lr=1.0), norm=0.25)"), PlainOracle(rosenbrock), START, 10)
-    lengths = [(b - a).norm().item() for a, b in zip(points, points[1:], strict=False)]
+    lengths = [(b - a).norm().item() for a, b in itertools.pairwise(points)]
     assert max(lengths) == pytest.approx(0.25)
 
 
