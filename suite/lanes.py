@@ -352,6 +352,10 @@ class _RowOracle:
         self.calls["hvp"] += 1
         return self._ask("hvp", theta, v)[0]
 
+    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
+        self.calls["ggn"] += 1
+        return self._ask("ggn", theta, v)[0]
+
     def hessian(self, theta: Tensor) -> Tensor:
         self.calls["hvp"] += self.objective.problem.size
         return self._ask("hessian", theta)[0]

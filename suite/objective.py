@@ -73,6 +73,14 @@ class Objective:
         """Hessian times v [lanes, D], for each lane."""
         return self._ask("hvp", theta, v)[0]
 
+    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
+        """The generalized Gauss-Newton matrix JᵀH_L J times v [lanes, D], for each lane.
+
+        J is the Jacobian of the problem's outputs and H_L the Hessian of its criterion in them; a
+        penalty, which is a function of θ alone, adds its Hessian.
+        """
+        return self._ask("ggn", theta, v)[0]
+
     def hessian(self, theta: Tensor) -> Tensor:
         """The dense Hessians [lanes, D, D]; counted as D products.
 
@@ -148,7 +156,7 @@ class Objective:
             return [dense], [dense]
         vector = rows(self.lanes, self.problem.size, theta)
         parts = list(self.layout.split(vector).values())
-        return ([vector], parts) if kind == "hvp" else ([values, vector], [values, *parts])
+        return ([vector], parts) if kind in ("hvp", "ggn") else ([values, vector], [values, *parts])
 
     def _losses(self, theta: Tensor) -> tuple[list[Tensor], Tensor]:
         """The pieces of θ as leaves of a graph, and the losses [lanes]."""
@@ -171,6 +179,43 @@ class Objective:
         parts = list(self.layout.split(v).values())
         cotangents = [parts[i] for i in used]
         return _zero_if_unused(torch.autograd.grad(grads, pieces, cotangents, allow_unused=True), pieces)
+
+    def _ggn(self, theta: Tensor, v: Tensor) -> list[Tensor]:
+        pieces = {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
+        leaves, parts = list(pieces.values()), list(self.layout.split(v).values())
+        with torch.enable_grad():
+            outputs = over_lanes(self.problem.predict, pieces, self.batch)
+            forward = self._pushed(outputs, leaves, parts)
+            at = outputs.detach().requires_grad_()
+            losses = over_lanes(lambda out, batch: self.problem.criterion(out[0], batch), (at,), self.batch)
+            (slope,) = torch.autograd.grad(losses, at, torch.ones_like(losses), create_graph=True)
+            bent = torch.autograd.grad(slope, at, forward)[0] if slope.requires_grad else torch.zeros_like(at)
+            back = torch.autograd.grad(outputs, leaves, bent, allow_unused=True)
+        products = _zero_if_unused(back, leaves)
+        return [a + b for a, b in zip(products, self._penalty_product(theta, parts), strict=True)]
+
+    @staticmethod
+    def _pushed(outputs: Tensor, leaves: list[Tensor], parts: list[Tensor]) -> Tensor:
+        """J v by two reverse passes: the derivative of u ↦ Jᵀu along v, for layers without a forward mode."""
+        u = torch.zeros_like(outputs, requires_grad=True)
+        pulled = torch.autograd.grad(outputs, leaves, u, create_graph=True, allow_unused=True)
+        used = [(p, part) for p, part in zip(pulled, parts, strict=True) if p is not None]
+        return torch.autograd.grad([p for p, _ in used], u, [part for _, part in used])[0]
+
+    def _penalty_product(self, theta: Tensor, parts: list[Tensor]) -> list[Tensor]:
+        penalty = self.problem.penalty
+        pieces = {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
+        leaves = list(pieces.values())
+        if penalty is None:
+            return [torch.zeros_like(leaf) for leaf in leaves]
+        with torch.enable_grad():
+            values = over_lanes(lambda pieces, batch: penalty(pieces), pieces, self.batch)
+            grads = torch.autograd.grad(values, leaves, torch.ones_like(values), create_graph=True, allow_unused=True)
+            used = [(g, part) for g, part in zip(grads, parts, strict=True) if g is not None and g.requires_grad]
+            if not used:
+                return [torch.zeros_like(leaf) for leaf in leaves]
+            products = torch.autograd.grad([g for g, _ in used], leaves, [p for _, p in used], allow_unused=True)
+        return _zero_if_unused(products, leaves)
 
     def _hessian(self, theta: Tensor) -> list[Tensor]:
         pieces, used, grads = self._graph(theta)
@@ -264,6 +309,9 @@ class LaneOracle:
 
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
         return self._ask("hvp", theta, v)
+
+    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
+        return self._ask("ggn", theta, v)
 
     def hessian(self, theta: Tensor) -> Tensor:
         return self._ask("hessian", theta)

@@ -39,6 +39,10 @@ class Oracle(Protocol):
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
         """The product of the loss's Hessian at θ with v [D]."""
 
+    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
+        """The product of the generalized Gauss-Newton matrix JᵀH_L J with v [D]: J of the problem's outputs,
+        H_L of the loss in them."""
+
     def hessian(self, theta: Tensor) -> Tensor:
         """The Hessian [D, D] at θ, counted as D products; a ``UsageError`` where D is too large for it."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from problems.bounds import Count, Fraction, Natural, NonNegative, Positive, log_range
+from problems.bounds import Count, Fraction, Natural, NonNegative, OneOf, Positive, log_range
 from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, any_lane, dot, optimizer, zeros
 from suite.optimizers.line_search import armijo
 
@@ -110,9 +110,13 @@ def _unit(w: Tensor, scale: Tensor) -> Tensor:
 
 @optimizer(section="8.6.2", reference="Martens 2010", slow=True, tune={"damping": log_range(1e-4, 100.0)})
 def hessian_free(
-    damping: Positive = 1.0, rounds: Count = 50, decay: Fraction = 0.95, tolerance: Positive = 5e-4
+    damping: Positive = 1.0,
+    rounds: Count = 50,
+    decay: Fraction = 0.95,
+    tolerance: Positive = 5e-4,
+    matrix: Annotated[str, OneOf(("ggn", "hessian"))] = "ggn",
 ) -> Optimizer:
-    """Hessian-free optimization: θ ← θ + ap with (H + λI)p = −g solved by conjugate gradients.
+    """Hessian-free optimization: θ ← θ + ap with (B + λI)p = −g solved by conjugate gradients.
 
     λ, at first ``damping``, becomes 3λ/2 where the loss falls by less than 1/4 of what the
     quadratic model said, and 2λ/3 where it falls by more than 3/4. Conjugate gradients start at
@@ -120,8 +124,8 @@ def hessian_free(
     curvature, or when the model's relative progress per round over the last max(10, i/10)
     rounds is below ``tolerance``. a is found by backtracking. Where p is no descent, −g takes its place.
 
-    Martens takes Gauss–Newton products, which have no negative curvature; these are the
-    Hessian's. Full batch.
+    B is the generalized Gauss–Newton matrix, as Martens takes it, which has no negative
+    curvature where the criterion is convex in the outputs; or the Hessian. Full batch.
     """
 
     def init(oracle: Oracle, theta: Tensor) -> State:
@@ -132,7 +136,8 @@ def hessian_free(
 
         value, g = oracle.gradient(theta)
         trust = state["damping"]
-        p, residual = _solve(oracle, theta, -g, trust, decay * state["p"], rounds, tolerance)
+        start = decay * state["p"]
+        p, residual = _solve(oracle, matrix, theta, -g, trust, start, rounds, tolerance)
         descends = dot(g, p) < 0
         direction = torch.where(descends, p, -g)
         taken = armijo(oracle, theta, value, g, direction, torch.ones_like(value))
@@ -148,19 +153,29 @@ def hessian_free(
 
 
 def _solve(
-    oracle: Oracle, theta: Tensor, b: Tensor, trust: float | Tensor, x: Tensor, rounds: int, tolerance: float | Tensor
+    oracle: Oracle,
+    matrix: str,
+    theta: Tensor,
+    b: Tensor,
+    trust: float | Tensor,
+    x: Tensor,
+    rounds: int,
+    tolerance: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """(H + λI)x = b by conjugate gradients: x, and b − (H + λI)x."""
+    """(B + λI)x = b by conjugate gradients: x, and b − (B + λI)x."""
     import torch
 
-    r = b - oracle.hvp(theta, x) - trust * x
+    def product(oracle: Oracle, v: Tensor) -> Tensor:
+        return oracle.ggn(theta, v) if matrix == "ggn" else oracle.hvp(theta, v)
+
+    r = b - product(oracle, x) - trust * x
     d, models = r, []
     least = (torch.finfo(b.dtype).eps * b.norm()).square()
     active = dot(r, r) > least
     for i in range(rounds):
         if not any_lane(active):
             break
-        ad = among(oracle, active).hvp(theta, d) + trust * d
+        ad = product(among(oracle, active), d) + trust * d
         bent = dot(d, ad)
         active = active & (bent > 0)
         a = torch.where(active, dot(r, r) / bent, 0.0)

@@ -69,7 +69,12 @@ def test_newton_converges_quadratically():
 def test_newton_goes_to_the_saddle_and_saddle_free_newton_leaves_it():
     oracle = PlainOracle(saddle)
     assert path(made("newton"), oracle, BESIDE, 20)[-1].norm() < 1e-8
-    for spec in ("saddle_free_newton", "saddle_free_newton(krylov=2)", "newton(grow=True)", "hessian_free"):
+    for spec in (
+        "saddle_free_newton",
+        "saddle_free_newton(krylov=2)",
+        "newton(grow=True)",
+        "hessian_free(matrix='hessian')",
+    ):
         away = path(made(spec), oracle, BESIDE, 200)[-1]
         torch.testing.assert_close(away, torch.tensor([0.0, 1.0], dtype=torch.float64), rtol=1e-4, atol=1e-4)
 
@@ -82,7 +87,9 @@ def test_a_singular_hessian_leaves_its_kernel_alone():
     assert abs((point - start) @ kernel) < 1e-10
 
 
-@pytest.mark.parametrize("spec", ["newton", "saddle_free_newton", "saddle_free_newton(krylov=2)", "hessian_free"])
+@pytest.mark.parametrize(
+    "spec", ["newton", "saddle_free_newton", "saddle_free_newton(krylov=2)", "hessian_free(matrix='hessian')"]
+)
 def test_what_is_not_finite_does_not_raise(spec):
     oracle = PlainOracle(lambda theta: (theta**2).sum() / theta[0])
     path(made(spec), oracle, torch.zeros(3, dtype=torch.float64), 2)
@@ -122,7 +129,11 @@ def test_the_whole_krylov_space_is_the_whole_method():
 
 def test_hessian_free_solves_a_quadratic_and_trusts_it_more():
     matrix, minimum, start = bowl(10)
-    optimizer_, oracle, theta = made("hessian_free(damping=1.0)"), PlainOracle(quadratic(matrix, minimum)), start
+    optimizer_, oracle, theta = (
+        made("hessian_free(damping=1.0, matrix='hessian')"),
+        PlainOracle(quadratic(matrix, minimum)),
+        start,
+    )
     state = optimizer_.init(oracle, theta)
     for _ in range(8):
         theta, state = optimizer_.step(oracle, state, theta)
@@ -133,13 +144,13 @@ def test_hessian_free_solves_a_quadratic_and_trusts_it_more():
 def test_hessian_free_with_exact_solves_is_regularized_newton():
     matrix, minimum, start = bowl(6)
     oracle = PlainOracle(quadratic(matrix, minimum))
-    free = path(made("hessian_free(damping=3.0, tolerance=1e-14)"), oracle, start, 1)[1]
+    free = path(made("hessian_free(damping=3.0, tolerance=1e-14, matrix='hessian')"), oracle, start, 1)[1]
     torch.testing.assert_close(free, path(made("newton(alpha=3.0)"), oracle, start, 1)[1], rtol=1e-6, atol=1e-6)
 
 
 def test_hessian_free_on_rosenbrock():
     theta = torch.full((6,), 0.3, dtype=torch.float64)
-    points = path(made("hessian_free"), PlainOracle(rosenbrock), theta, 80)
+    points = path(made("hessian_free(matrix='hessian')"), PlainOracle(rosenbrock), theta, 80)
     losses = [rosenbrock(point) for point in points]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 1e-8
