@@ -27,7 +27,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 
 @cache
 def _fixed() -> dict[str, Any]:
-    import numpy
+    import numpy as np
     import torch
 
     return {
@@ -36,7 +36,7 @@ def _fixed() -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "commit": _commit(Path(__file__).resolve().parents[1]),
     }
 
@@ -69,7 +69,9 @@ def check_device(name: str) -> str:
         torch.empty(1, device=name)
     except Exception as error:  # each kind of device refuses with an error of its own
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"device must be one that torch can use here, such as cpu or cuda, got {name!r}: {first}") from None
+        raise UsageError(
+            f"device must be one that torch can use here, such as cpu or cuda, got {name!r}: {first}"
+        ) from None
     return name
 
 
