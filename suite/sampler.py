@@ -12,10 +12,16 @@ from problems.names import UsageError
 from problems.problem import Batch, Data
 
 
+BLOCK = 1024  # examples, about, that are drawn at once from an endless stream
+
+
+def _digest(seed: int, purpose: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big")
+
+
 def generator(seed: int, purpose: str) -> torch.Generator:
     """A random stream of its own for each purpose of a seed (its start, its order in epoch 3, ...)."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(_digest(seed, purpose) >> 1)
 
 
 def epoch_order(order: str, examples: int, size: int, seed: int, epoch: int) -> Tensor:
@@ -32,9 +38,15 @@ def epoch_order(order: str, examples: int, size: int, seed: int, epoch: int) -> 
     return torch.randperm(examples, generator=stream)[:used]
 
 
-def check_size(data: Data, size: int) -> None:
-    """Raise a UsageError for a minibatch larger than the data set."""
-    if size > len(data):
+def check_size(data: Data, size: int, order: str) -> None:
+    """Raise a UsageError for a minibatch larger than the data set, or for a stream where there is none."""
+    if order == "online":
+        if data.fresh is None:
+            raise UsageError(
+                "order online needs a problem that draws its examples, such as linear_regression, adding_lstm or "
+                "quadratic_deep; this one has a fixed training set: choose reshuffle or with_replacement"
+            )
+    elif size > len(data):
         raise UsageError(
             f"batch size must be at most the {len(data)} training examples, got {size}; 0 takes all of them"
         )
@@ -49,7 +61,7 @@ class Sampler:
     """
 
     def __init__(self, data: Data, seeds: Sequence[int], size: int, order: str) -> None:
-        check_size(data, size)
+        check_size(data, size, order)
         self.data = data
         self.seeds = list(seeds)
         self.size = size
@@ -59,7 +71,8 @@ class Sampler:
         if size:
             self.batch = tuple(t.new_empty(lanes, size, *t.shape[1:]) for t in data.tensors)
             self._flat = [b.view(lanes * size, *b.shape[2:]) for b in self.batch]
-            self._epoch = -1
+            self._epoch = -1  # or the block of a stream
+            self._per_epoch = max(1, (BLOCK if order == "online" else len(data)) // size)
         else:
             self.batch = tuple(t.expand(lanes, *t.shape) for t in data.tensors)
 
@@ -67,19 +80,29 @@ class Sampler:
         """Put the minibatches of step 0, 1, 2, … in place."""
         if not self.size:
             return
-        per_epoch = len(self.data) // self.size
-        epoch, at = divmod(step, per_epoch)
+        epoch, at = divmod(step, self._per_epoch)
         if epoch != self._epoch:
-            self._indices = self._of_epoch(epoch, per_epoch)
+            self._pool, self._indices = self._streamed(epoch) if self.order == "online" else self._of_epoch(epoch)
             self._epoch = epoch
-        for tensor, flat in zip(self.data.tensors, self._flat, strict=True):
+        for tensor, flat in zip(self._pool, self._flat, strict=True):
             torch.index_select(tensor, 0, self._indices[at], out=flat)
 
-    def _of_epoch(self, epoch: int, per_epoch: int) -> Tensor:
-        """The indices [steps, lanes * size] of an epoch, on the data's device."""
-        device = self.data.tensors[0].device
+    def _of_epoch(self, epoch: int) -> tuple[Batch, Tensor]:
+        """The training examples, and the indices [steps, lanes * size] of an epoch's minibatches."""
+        shape = (self._per_epoch, self.size)
         drawn = {
-            seed: epoch_order(self.order, len(self.data), self.size, seed, epoch).view(per_epoch, self.size)
+            seed: epoch_order(self.order, len(self.data), self.size, seed, epoch).view(shape)
             for seed in dict.fromkeys(self.seeds)
         }
-        return torch.cat([drawn[seed] for seed in self.seeds], dim=1).to(device)
+        indices = torch.cat([drawn[seed] for seed in self.seeds], dim=1)
+        return self.data.tensors, indices.to(self.data.tensors[0].device)
+
+    def _streamed(self, block: int) -> tuple[Batch, Tensor]:
+        """New examples for every seed, and the indices [steps, lanes * size] of a block's minibatches."""
+        assert self.data.fresh is not None
+        count, seeds = self._per_epoch * self.size, list(dict.fromkeys(self.seeds))
+        drawn = [self.data.fresh(count, _digest(seed, f"stream/{block}") >> 32) for seed in seeds]
+        pool = tuple(torch.cat(t).to(like) for t, like in zip(zip(*drawn, strict=True), self.batch, strict=True))
+        within = torch.arange(count).view(self._per_epoch, self.size)
+        indices = torch.cat([within + count * seeds.index(seed) for seed in self.seeds], dim=1)
+        return pool, indices.to(pool[0].device)

@@ -13,7 +13,7 @@ from problems.problem import problem
 from suite.initializers import initializer
 from suite.optimizers import optimizer
 
-ORDERS = ("reshuffle", "shuffle_once", "with_replacement", "sequential")
+ORDERS = ("reshuffle", "shuffle_once", "with_replacement", "sequential", "online")
 STATUSES = ("done", "reached target", "diverged", "skipped", "failed")
 DTYPES = ("float32", "float64")
 
@@ -31,7 +31,9 @@ class Run:
         until_target: end at the first evaluation that meets the problem's target.
         order: how minibatches are drawn; ``reshuffle`` a new permutation each epoch,
             ``shuffle_once`` one permutation for all, ``with_replacement`` independent draws,
-            ``sequential`` as stored. A partial last batch is dropped.
+            ``sequential`` as stored, ``online`` new examples at every step, none of which is seen
+            twice, from problems that draw their own (section 8.1.3); these are still evaluated on
+            their fixed splits. A partial last batch is dropped.
     """
 
     problem: str
@@ -56,6 +58,7 @@ class Run:
         need(self.batch_size >= 0, "batch_size must be >= 1, or 0 for the whole split", self.batch_size)
         need(0 <= self.seed < 2**31, "seed must be in [0, 2147483647]", self.seed)
         need(self.order in ORDERS, f"order must be one of {', '.join(ORDERS)}", self.order)
+        need(self.order != "online" or self.batch_size > 0, "order online needs batch_size >= 1", self.batch_size)
         need(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}", self.dtype)
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Numbers from losses, parameters and tables. Imports nothing of ``problems`` or ``suite``."""

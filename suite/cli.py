@@ -1,0 +1,199 @@
+"""The command line: ``python -m suite compare | run | list | data``.
+
+Data go to stdout, everything else to stderr. Exit codes: 0, 1 (something failed), 2 (a
+mistake in what was asked), 130 (interrupted). Help and lists answer at once, since torch and
+pandas are imported by what needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from problems.names import UsageError
+from suite import __version__
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Mistake(click.ClickException):
+    """One message on stderr and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # click declares it for the class
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {self.message}", file=file or sys.stderr)
+
+
+class Commands(click.Group):
+    """Commands whose errors end in one message and the right exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
+        for stream in (sys.stdout, sys.stderr):
+            getattr(stream, "reconfigure", lambda **options: None)(errors="replace")
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise Mistake(str(error), 2) from error
+        except KeyboardInterrupt:
+            raise Mistake("interrupted", 130) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            raise Mistake(_told(error), 1) from error
+
+
+def _told(error: Exception) -> str:
+    """An error that is nobody's mistake but the suite's, with where it arose."""
+    from suite.store import StoreError
+
+    if isinstance(error, StoreError):
+        return str(error)
+    if os.environ.get("SUITE_DEBUG"):
+        traceback.print_exception(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return f"inside the suite: {type(error).__name__}: {error} ({place}); SUITE_DEBUG=1 shows the whole traceback"
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="optimization-suite")
+def cli() -> None:
+    """Which training algorithm, and what does it cost?
+
+    Wherever a name is asked for, settings may follow it, as in "sgd(lr=0.1)" or
+    "polyak(adam, decay=0.99)", and file.py:Name takes it from your own file.
+    """
+
+
+def _shared(command: Any) -> Any:
+    """The options that commands which train have in common."""
+    options = (
+        click.option("--device", default="cpu", show_default=True, help="Where to train, such as cpu or cuda."),
+        click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+        click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are kept."),
+        click.option("--force", is_flag=True, help="Train anew what is stored already."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--quiet", is_flag=True, help="No progress on stderr."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.option("--problems", default="", metavar="NAMES", help="Separated by commas.  [default: quick ones, embedded]")
+@click.option("--optimizers", metavar="NAMES", help="Separated by commas.  [default: six of the book's]")
+@click.option("--initializers", metavar="NAMES", help="Separated by commas.  [default: default, glorot_normal]")
+@click.option("--seeds", type=int, default=10, show_default=True, help="Fresh seeds that the best settings run on.")
+@click.option("--trials", type=int, default=11, show_default=True, help="Settings tried of each optimizer.")
+@click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
+@click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--jobs", type=click.IntRange(1), help="Processes to train in.  [default: one per core]")
+@click.option("--dry-run", is_flag=True, help="Say what would run and about how long it would take.")
+@_shared
+def compare(**options: Any) -> None:
+    """Tune optimizers, run the best settings on fresh seeds, and print a table per problem.
+
+    Every optimizer gets the same number of trials. What is stored is not trained again, so an
+    interrupted comparison goes on where it was.
+    """
+    from suite.commands import compare
+
+    sys.exit(compare(**options))
+
+
+@cli.command()
+@click.argument("problem")
+@click.argument("optimizer")
+@click.option("--initializer", default="default", show_default=True, help="Where training starts.")
+@click.option("--steps", type=int, help="How many steps.")
+@click.option("--epochs", type=int, help="How many epochs.  [default: the problem's]")
+@click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
+@click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
+@_shared
+def run(**options: Any) -> None:
+    """Train OPTIMIZER on PROBLEM once and print its trace."""
+    from suite.commands import run
+
+    sys.exit(run(**options))
+
+
+@cli.command()
+@click.argument("problems", default="")
+@click.argument("optimizers", default="")
+@click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--device", default="cpu", show_default=True, help="Where to measure, such as cpu or cuda.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="To spend on each, about.")
+@click.option("--compare", nargs=2, metavar="A B", help="How much more a step of A costs than one of B, by turns.")
+@click.option("--results", default="results", show_default=True, metavar="DIR", help="Where costs are kept.")
+@click.option("--figure", metavar="FILE", help="Bars of the parts of a step, as .svg, .png or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def cost(**options: Any) -> None:
+    """Measure what a step of each of OPTIMIZERS costs on each of PROBLEMS.
+
+    Seconds by part, memory, operations, and shares of what this machine does at best. Both
+    are names separated by commas. Measure on an idle machine.
+    """
+    from suite.cost_command import cost
+
+    sys.exit(cost(**options))
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(**options: Any) -> None:
+    """Say whether an optimizer, a problem or an initializer keeps what the suite relies on.
+
+    NAME is a registered one or your own, as in mine.py:MyOptimizer.
+    """
+    from suite.check_command import check
+
+    sys.exit(check(**options))
+
+
+@cli.command("list")
+@click.argument("kind", required=False, type=click.Choice(["problems", "optimizers", "initializers", "schedules"]))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_names(kind: str | None, as_json: bool) -> None:
+    """Show names, what they are, and their settings with bounds and defaults."""
+    from suite.listing import show_names
+
+    show_names([kind] if kind else ["problems", "optimizers", "initializers", "schedules"], as_json)
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def data(ctx: click.Context, as_json: bool) -> None:
+    """Show data sets and where they are, or fetch them."""
+    if ctx.invoked_subcommand is None:
+        from suite.listing import show_data
+
+        show_data(as_json)
+
+
+@data.command()
+@click.argument("names", nargs=-1, required=True)
+def fetch(names: tuple[str, ...]) -> None:
+    """Bring data sets onto this machine, unless they are there."""
+    from problems.data.catalog import source
+
+    for name in names:
+        click.echo(f"{name}: {source(name).fetch()}")

@@ -1,0 +1,193 @@
+"""Tune, evaluate, summarize: from a plan to rows of a table.
+
+Every optimizer gets the same number of trials. The trial with the best median over the
+tuning seeds wins, and only its runs on fresh seeds are reported. A run that diverged counts
+with the worst value there is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from suite.engine import OnProgress
+from suite.ledger import Ledger, Results
+from suite.plan import Contestant, Plan, Task
+from suite.spec import Result, Run
+from suite.tuning import Trial
+
+if TYPE_CHECKING:
+    from analysis.statistics import Estimate, Verdict
+
+Phase = Literal["tuning", "evaluation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One contestant's outcome.
+
+    Args:
+        best: the winning trial; None where no trial could be run, and ``problem`` says why.
+        final: measure -> the median over the evaluation seeds and its interval.
+        steps_to_target: median; infinite where fewer than half of the runs got there, None without a target.
+        reached: how many did.
+        diverged: (runs, of how many), in the tuning and in the evaluation.
+        verdict: against the best row of the same problem; None for that row itself.
+    """
+
+    contestant: Contestant
+    best: Trial | None
+    final: Mapping[str, Estimate] = field(default_factory=dict)
+    steps_to_target: float | None = None
+    reached: int = 0
+    diverged: Mapping[Phase, tuple[int, int]] = field(default_factory=dict)
+    values: Sequence[float] = ()  # of the ranking measure, by seed
+    verdict: Verdict | None = None
+    problem: str = ""
+
+    @property
+    def edge(self) -> tuple[str, ...]:
+        """The tuned settings at an edge of their range; none where no setting is better than another."""
+        return self.best.edge if self.best is not None and any(map(math.isfinite, self.values)) else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The outcome of a plan: rows for each task, best first."""
+
+    plan: Plan
+    rows: Mapping[Task, Sequence[Row]]
+    environments: Sequence[Mapping[str, Any]]  # the distinct ones that the reported runs were made in
+
+    @property
+    def failed(self) -> bool:
+        """Whether an optimizer could not be run."""
+        return any(row.problem for rows in self.rows.values() for row in rows)
+
+
+def compare(plan: Plan, ledger: Ledger, on_phase: Callable[[Phase, Sequence[Run]], OnProgress]) -> Comparison:
+    """Carry out a plan.
+
+    Args:
+        on_phase: told of each phase and the runs that it will train; gives what listens to their progress.
+
+    Raises:
+        StoreError: a result cannot be stored.
+    """
+    tuned = ledger.obtain(plan.tuning(), partial(on_phase, "tuning"))
+    winners = {c: _winner(c, tuned) for c in plan.contestants if not _failure(c, tuned)}
+    reported = dict.fromkeys(run for c, trial in winners.items() for run in c.evaluation_runs(trial))
+    evaluated = ledger.obtain(list(reported), partial(on_phase, "evaluation"))
+    rows: dict[Task, list[Row]] = {}
+    for contestant in plan.contestants:
+        if contestant in winners:
+            row = _row(contestant, winners[contestant], tuned, evaluated)
+        else:
+            row = Row(contestant, None, problem=_failure(contestant, tuned))
+        rows.setdefault(contestant.task, []).append(row)
+    environments = {tuple(r.environment.items()): r.environment for r in evaluated.values() if r.environment}
+    return Comparison(plan, {task: _ranked(task, found) for task, found in rows.items()}, list(environments.values()))
+
+
+def _failure(contestant: Contestant, results: Results) -> str:
+    """Why none of a contestant's tuning runs came to a result; empty if one did."""
+    tried = [results[run] for trial in contestant.trials for run in contestant.tuning_runs(trial)]
+    if all(result.status in ("failed", "skipped") for result in tried):
+        return f"{tried[0].status}: {tried[0].detail}"
+    return ""
+
+
+def _winner(contestant: Contestant, results: Results) -> Trial:
+    """The trial with the best median of the judging measure, of equals the one with the lower loss, then the first."""
+    task = contestant.task
+    split = task.judged_by.partition("_")[0]
+
+    def costs(trial: Trial) -> tuple[float, ...]:
+        found = [results[run] for run in contestant.tuning_runs(trial)]
+        return tuple(_median([_cost(task, measure, result) for result in found]) for measure in measures)
+
+    measures = (task.judged_by, f"{split}_loss")
+    return min(contestant.trials, key=costs)
+
+
+def _cost(task: Task, measure: str, result: Result) -> float:
+    """The final value of a measure, turned so that lower is better; infinite if the run did not get there."""
+    value = _final(result).get(measure, math.nan)
+    if result.status in ("diverged", "failed", "skipped") or math.isnan(value):
+        return math.inf
+    return task.sign(measure) * value
+
+
+def _final(result: Result) -> dict[str, float]:
+    """The last value of each measure."""
+    return {measure: value for _, measure, value in result.trace}
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Results) -> Row:
+    from analysis.statistics import median_interval
+
+    task = contestant.task
+    runs = contestant.evaluation_runs(trial)
+    results = [evaluated[run] for run in runs]
+    final = {}
+    for measure in task.reported:
+        values = [task.sign(measure) * _cost(task, measure, result) for result in results]
+        final[measure] = median_interval(values)
+        if measure == task.reported[0]:
+            ranking = values
+    failed = [result for result in results if result.status == "failed"]
+    steps, reached = _to_target(task, results)
+    tries = [tuned[run] for t in contestant.trials for run in contestant.tuning_runs(t)]
+    return Row(
+        contestant,
+        trial,
+        final,
+        steps,
+        reached,
+        {"tuning": _diverged(tries), "evaluation": _diverged(results)},
+        ranking,
+        problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
+    )
+
+
+def _diverged(results: Sequence[Result]) -> tuple[int, int]:
+    return sum(result.status == "diverged" for result in results), len(results)
+
+
+def _to_target(task: Task, results: Sequence[Result]) -> tuple[float | None, int]:
+    """The median of the steps to the task's target, and how many runs reached it."""
+    from analysis.statistics import median_steps
+
+    if task.made.target is None:
+        return None, 0
+    steps = [step for result in results if (step := result.summary.get("steps_to_target")) is not None]
+    return median_steps(steps, len(results)), len(steps)
+
+
+def _ranked(task: Task, rows: Sequence[Row]) -> list[Row]:
+    """Best first, each with its verdict against the best; rows without a result at the end."""
+    from analysis.statistics import verdict
+
+    measure = task.reported[0]
+    better = task.better(measure)
+
+    def place(row: Row) -> tuple[float, ...]:
+        if row.best is None:
+            return math.inf, math.inf
+        return tuple(task.sign(m) * row.final[m].median for m in (measure, task.reported[-1]))
+
+    ordered = sorted(rows, key=place)
+    best = ordered[0]
+    judged = [best]
+    for row in ordered[1:]:
+        against = verdict(row.values, best.values, better) if row.best is not None else None
+        judged.append(replace(row, verdict=against))
+    return judged

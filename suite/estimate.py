@@ -1,0 +1,67 @@
+"""About how long runs will take, before they begin and while they run.
+
+Built on the calibration's time of a gradient pass. It is a guess within a factor of two or
+so: what a step costs besides its gradient is put at a typical share.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+
+from problems.names import parse
+from problems.problem import problem
+from suite.engine import groups
+from suite.spec import Run
+
+STEP = 1.5  # a step over its gradient pass: the update, the minibatch, the loop
+FORWARD = 0.4  # an evaluation over a gradient pass on as many examples
+GROUP = 0.6  # seconds to set up a group of lanes
+PROCESS = 6.0  # seconds until a process has loaded what it needs
+
+
+def seconds(runs: Sequence[Run], jobs: int) -> float:
+    """About how long ``suite.engine.train`` will take for these runs."""
+    work = [_group_seconds(group) for group in groups(runs)]
+    if not work:
+        return 0.0
+    workers = min(jobs, len(work))
+    return max(sum(work) / workers, max(work)) + (PROCESS if workers > 1 else 0.0)
+
+
+class Course:
+    """How the work of a batch of runs is spread over its steps: a step of a CNN outweighs one of a quadratic."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        found = groups(runs)
+        self._steps = [0, *accumulate(sum(run.steps for run in group) for group in found)]
+        self._work = [0.0, *accumulate(_group_seconds(group) for group in found)]
+
+    def share(self, steps: int) -> float:
+        """The share of the work, in [0, 1], that is behind after so many steps in the order of the groups."""
+        if steps >= self._steps[-1]:
+            return 1.0
+        i = bisect.bisect_right(self._steps, steps) - 1
+        inside = (steps - self._steps[i]) / (self._steps[i + 1] - self._steps[i])
+        return (self._work[i] + inside * (self._work[i + 1] - self._work[i])) / self._work[-1]
+
+
+def _group_seconds(group: Sequence[Run]) -> float:
+    """One process's time for a group of lanes."""
+    import torch
+
+    from suite.calibrate import lanes_for, pass_seconds
+
+    run = group[0]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the engine trains and calibrates
+    try:
+        each = pass_seconds(run, lanes_for(run, len(group)))
+    finally:
+        torch.set_num_threads(threads)
+    made = problem.build(parse(run.problem))
+    evaluations = 1 + -(-run.steps // run.eval_every)
+    examples = sum(len(split) for split in made.splits.values())
+    batches = examples / (run.batch_size or len(made.train))
+    return GROUP + len(group) * each * (STEP * run.steps + FORWARD * evaluations * batches)

@@ -1,0 +1,118 @@
+"""Comparisons, plans and names as plain values for JSON, which knows no infinity: those become null."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from problems.bounds import Range
+from problems.names import render
+from problems.parameters import Parameter
+from problems.problem import problem
+from problems.registry import Entry, Registry
+from suite.initializers import initializer
+from suite.optimizers import optimizer
+from suite.schedules import schedule
+
+if TYPE_CHECKING:
+    from suite.compare import Comparison, Row
+    from suite.plan import Plan, Task
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "problems": problem,
+    "optimizers": optimizer,
+    "initializers": initializer,
+    "schedules": schedule,
+}
+
+
+def to_json(value: Any) -> str:
+    """JSON text as the standard has it."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
+
+
+def of_entry(entry: Entry[Any]) -> dict[str, Any]:
+    """A registered name with its settings."""
+    settings = [_of_parameter(p, entry.tune.get(p.name)) for p in entry.parameters]
+    meta = {key: value for key, value in entry.meta.items() if isinstance(value, str | int | float)}
+    return {"name": entry.name, "summary": entry.summary, "aliases": entry.aliases, "settings": settings, **meta}
+
+
+def _of_parameter(parameter: Parameter, tune: Range | None) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "kind": parameter.kind,
+        "required": parameter.required,
+        "default": None if parameter.required else _plain(parameter.default),
+        "bound": str(parameter.bound) if parameter.bound else None,
+        "tune": asdict(tune) if tune else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str | tuple) else render(value)
+
+
+def of_plan(plan: Plan) -> dict[str, Any]:
+    """What a comparison will do."""
+    return {
+        "question": asdict(plan.question),
+        "problems": [_of_task(task) for task in plan.tasks],
+        "tuning_runs": len(plan.tuning()),
+        "evaluation_runs": len(plan.contestants) * plan.question.seeds,
+        "skipped": [dict(zip(("problem", "initializer", "reason"), s, strict=True)) for s in plan.skipped],
+    }
+
+
+def of_comparison(outcome: Comparison) -> dict[str, Any]:
+    """The tables of a comparison, best first, with what they were measured on."""
+    return {
+        **of_plan(outcome.plan),
+        "rows": [row for task, rows in outcome.rows.items() for row in _of_rows(task, list(rows))],
+        "environments": [dict(environment) for environment in outcome.environments],
+    }
+
+
+def _of_task(task: Task) -> dict[str, Any]:
+    target = task.made.target
+    return {
+        "problem": task.name,
+        "steps": task.steps,
+        "batch_size": task.batch_size,
+        "tuned_by": task.judged_by,
+        "ranked_by": task.reported[0],
+        "target": asdict(target) if target else None,
+        "minimum": task.made.minimum.loss if task.made.minimum else None,
+    }
+
+
+def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
+    for rank, row in enumerate(rows, 1):
+        contestant = row.contestant
+        yield {
+            "problem": task.name,
+            "rank": rank,
+            "optimizer": str(contestant.optimizer),
+            "initializer": str(initializer.short(contestant.initializer)),
+            "best": str(row.best.spec) if row.best else None,
+            "edge": list(row.edge),
+            "final": {measure: asdict(estimate) for measure, estimate in row.final.items()},
+            "steps_to_target": row.steps_to_target,
+            "reached_target": row.reached,
+            "diverged": {phase: {"runs": n, "of": of} for phase, (n, of) in row.diverged.items()},
+            "verdict": row.verdict or ("best" if row.best else None),
+            "problem_met": row.problem or None,
+        }

@@ -1,0 +1,223 @@
+"""What a comparison consists of: which runs, decided before the first of them is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from problems.names import Spec, UsageError, parse_list
+from problems.problem import Problem, problem
+from suite.environment import check_device
+from suite.initializers import NotApplicable, initializer
+from suite.spec import Run
+from suite.tuning import Trial, trials
+
+if TYPE_CHECKING:
+    from analysis.statistics import Better
+
+TUNING_SEEDS = (1_000_000, 1_000_001)  # far from the evaluation seeds 0, 1, 2, …
+EVALUATIONS = 20  # of a run that is reported: the resolution of its steps to target
+OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam"
+INITIALIZERS = "default, glorot_normal"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person wants compared.
+
+    Args:
+        problems, optimizers, initializers: texts, separated by commas; no problems for those
+            that say how many steps of them a quick comparison needs (``compare_steps``).
+        trials: settings tried of each optimizer.
+        seeds: fresh seeds on which the best setting is run again.
+        steps, batch_size: of every run; None for each problem's own.
+    """
+
+    problems: str = ""
+    optimizers: str = OPTIMIZERS
+    initializers: str = INITIALIZERS
+    trials: int = 11
+    seeds: int = 10
+    steps: int | None = None
+    batch_size: int | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One problem with its budget and the measures by which it is judged."""
+
+    spec: Spec  # bound
+    made: Problem
+    steps: int
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        """The problem as a person would write it."""
+        return str(problem.short(self.spec))
+
+    @property
+    def judged_by(self) -> str:
+        """The measure that tuning goes by: of the validation split, where there is one."""
+        target = self.made.target
+        if target is not None and target.measure.startswith("valid_"):
+            return target.measure
+        return "train_loss" if self.made.valid is None else "valid_loss"
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The final measures that are shown, the one that ranks first: of the test split, where there is one."""
+        split = list(self.made.splits)[-1]
+        own = self.judged_by.partition("_")[2]
+        return tuple(f"{split}_{name}" for name in dict.fromkeys((own, *self.made.metrics, "loss")))
+
+    def better(self, measure: str) -> Better:
+        """Whether higher or lower values of a measure are better."""
+        return "higher" if self.made.better(measure) == "higher" else "lower"
+
+    def sign(self, measure: str) -> float:
+        """What turns values of a measure so that lower is better: 1 or −1."""
+        return -1.0 if self.better(measure) == "higher" else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """One optimizer from one start on one task, with the settings that will be tried."""
+
+    task: Task
+    optimizer: Spec  # as written
+    initializer: Spec  # bound
+    trials: Sequence[Trial]
+    question: Question
+
+    def tuning_runs(self, trial: Trial) -> list[Run]:
+        """The runs that decide how good a trial is: only their ends are looked at."""
+        return [self._run(trial, seed, max(self.task.steps, 1)) for seed in TUNING_SEEDS]
+
+    def evaluation_runs(self, trial: Trial) -> list[Run]:
+        """The runs that are reported."""
+        every = max(1, self.task.steps // EVALUATIONS)
+        return [self._run(trial, seed, every) for seed in range(self.question.seeds)]
+
+    def _run(self, trial: Trial, seed: int, eval_every: int) -> Run:
+        return Run(
+            str(self.task.spec),
+            str(trial.spec),
+            str(self.initializer),
+            seed=seed,
+            steps=self.task.steps,
+            eval_every=eval_every,
+            batch_size=self.task.batch_size,
+            device=self.question.device,
+            dtype=self.question.dtype,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that a comparison will do.
+
+    Args:
+        skipped: (problem, initializer, reason) of starts that make no sense for a problem.
+    """
+
+    question: Question
+    contestants: Sequence[Contestant]
+    skipped: Sequence[tuple[str, str, str]] = field(default=())
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The problems, in the order they were named."""
+        return list(dict.fromkeys(contestant.task for contestant in self.contestants))
+
+    def tuning(self) -> list[Run]:
+        """Every run of the tuning, once."""
+        return list(dict.fromkeys(r for c in self.contestants for t in c.trials for r in c.tuning_runs(t)))
+
+    def evaluation_guess(self) -> list[Run]:
+        """Runs like those of the evaluation, whose settings are not known before the tuning."""
+        return [run for c in self.contestants for run in c.evaluation_runs(c.trials[0])]
+
+
+def plan(question: Question) -> Plan:
+    """What a question comes to; problems are made and data read, nothing is trained.
+
+    Raises:
+        UsageError: an unknown name, a setting out of bounds, missing data, or nothing to run.
+    """
+    for name, value in (("seeds", question.seeds), ("trials", question.trials)):
+        if value < 1:
+            raise UsageError(f"compare: {name} must be >= 1, got {value}")
+    check_device(question.device)
+    optimizers = [(spec, trials(spec, question.trials)) for spec in _distinct(question.optimizers)]
+    initializers = [initializer.bind(spec) for spec in _distinct(question.initializers)]
+    contestants, skipped = [], []
+    for spec in problem_specs(question.problems):
+        task = _task(problem.bind(spec), question)
+        for start in initializers:
+            why_not = _not_applicable(start, task.made)
+            if why_not:
+                skipped.append((task.name, str(initializer.short(start)), why_not))
+                continue
+            contestants += [Contestant(task, asked, start, tried, question) for asked, tried in optimizers]
+    if not contestants:
+        reasons = "; ".join(f"{start} on {name}: {why}" for name, start, why in skipped)
+        raise UsageError(f"compare: nothing to run ({reasons}); add --initializers default")
+    return Plan(question, contestants, skipped)
+
+
+def problem_specs(text: str) -> list[Spec]:
+    """The problems that a text names, or those of a quick comparison if it is empty."""
+    return _distinct(text) if text.strip() else [Spec(e.name) for e in problem if "compare_steps" in e.meta]
+
+
+def _distinct(text: str) -> list[Spec]:
+    return list(dict.fromkeys(parse_list(text)))
+
+
+def _task(spec: Spec, question: Question) -> Task:
+    made: Problem = problem.build(spec)
+    size = made.batch_size if question.batch_size is None else question.batch_size
+    full = made.epochs * steps_per_epoch(made, size)
+    own = problem.find(spec.name).meta.get("compare_steps", full)
+    return Task(spec, made, own if question.steps is None else question.steps, size)
+
+
+def steps_per_epoch(made: Problem, batch_size: int) -> int:
+    """How many minibatches an epoch has; 0 takes all examples in one.
+
+    Raises:
+        UsageError: a minibatch larger than the training split.
+    """
+    count = len(made.train)
+    if not 0 <= batch_size <= count:
+        raise UsageError(
+            f"{made.name}: batch size must be in [1, {count}], the number of training examples, "
+            f"or 0 for all of them, got {batch_size}"
+        )
+    return count // batch_size if batch_size else 1
+
+
+def _not_applicable(start: Spec, made: Problem) -> str:
+    """Why an initializer makes no sense for a problem; empty if it does."""
+    from suite.sampler import generator
+
+    try:
+        initializer.build(start)(made, generator(0, "start"))
+    except NotApplicable as reason:
+        return str(reason)
+    except UsageError:
+        raise
+    except Exception:
+        return ""  # a fault of the initializer's own, which its runs will record
+    return ""
+
+
+def default_eval_every(made: Problem, batch_size: int, steps: int, most: int = 100) -> int:
+    """An evaluation at each epoch, or at each k-th where that would be more than ``most``."""
+    epoch = steps_per_epoch(made, batch_size)
+    return epoch * max(1, math.ceil(steps / (epoch * most)))

@@ -1,0 +1,264 @@
+"""What a person sees of a comparison, a run or a list of names.
+
+On a terminal tables fit its width; where one is narrow, intervals and settings go below what
+they belong to. Anywhere else (a pipe, a file) lines are as long as they need to be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from problems.names import parse
+from problems.problem import problem
+from suite.initializers import initializer
+from suite.optimizers import optimizer
+from suite.progress import count, span
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from suite.compare import Comparison, Row
+    from suite.plan import Plan, Task
+    from suite.spec import Result
+
+WIDE = 118  # columns from which a row of a comparison stands on one line
+UNLIMITED = 10_000  # columns of what is not a terminal
+
+
+def console(file: IO[str]) -> Console:
+    """A console on a stream: colours on a terminal unless ``NO_COLOR`` is set, plain text elsewhere."""
+    from rich.console import Console
+
+    made = Console(file=file, highlight=False, emoji=False, markup=False)
+    return made if made.is_terminal else Console(file=file, highlight=False, emoji=False, markup=False, width=UNLIMITED)
+
+
+def show(to: Console, *parts: RenderableType) -> None:
+    """Print parts without the blanks that fill rows up to the width."""
+    with to.capture() as captured:
+        to.print(*parts, sep="\n")
+    to.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+    to.file.flush()
+
+
+# comparisons ----------------------------------------------------------------------------
+
+
+def show_comparison(to: Console, outcome: Comparison) -> None:
+    """The table of each problem, what the marks mean, and what was measured where."""
+    for task, rows in outcome.rows.items():
+        show(to, *_caption(outcome.plan, task), "", _table(task, rows, to.width >= WIDE), *_errors(rows), "")
+    where = [_measured(environment, outcome.plan.question.dtype) for environment in outcome.environments]
+    show(to, *_skipped(outcome.plan), *_legend(outcome), *where)
+
+
+def _caption(plan: Plan, task: Task) -> Iterator[RenderableType]:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    batch = f"batches of {task.batch_size}" if task.batch_size else "full batches"
+    split = task.reported[0].partition("_")[0]
+    seeds = plan.question.seeds
+    yield Text(task.name, style="bold") + Text(f"  {task.steps} steps, {batch}")
+    lines = [
+        f"tuned by final {task.judged_by} on {len_of_tuning(plan)}",
+        f"shown: final values on the {split} split, median of {seeds} fresh seeds{' [95 % interval]' * (seeds > 1)}",
+    ]
+    target, minimum = task.made.target, task.made.minimum
+    if target is not None:
+        sign = ">=" if target.better == "higher" else "<="
+        lines.append(f"target: {target.measure} {sign} {number(target.value)} ({target.origin})")
+    if minimum is not None:
+        lines.append(f"known minimum of train_loss: {number(minimum.loss)}")
+    yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def len_of_tuning(plan: Plan) -> str:
+    """The tuning budget in words."""
+    from suite.plan import TUNING_SEEDS
+
+    tried = max(len(contestant.trials) for contestant in plan.contestants)
+    return f"{tried} trials x {len(TUNING_SEEDS)} seeds"
+
+
+def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:
+    names = ["optimizer", "start"] if wide else ["optimizer\nstart"]
+    table = _columns(("", *names, *task.reported, "steps to\ntarget", "diverged\n(tuning)"))
+    for row in rows:
+        table.add_row(*_cells(task, row, wide), style="bold" if row is rows[0] else "")
+    return table
+
+
+def _columns(headings: Sequence[str], numbers: bool = False) -> Table:
+    """An empty table without lines; numbers stand to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if numbers and i else "left")
+    return table
+
+
+def _cells(task: Task, row: Row, wide: bool) -> Iterator[RenderableType]:
+    """The cells of a row; where there is little room, what belongs to a value stands below it."""
+    from rich.text import Text
+
+    between = "  " if wide else "\n"
+    name = Text(str(row.contestant.optimizer)) + Text(f"  {setting(row)}".rstrip(), style="cyan")
+    start = str(initializer.short(row.contestant.initializer))
+    yield mark(row)
+    yield from (name, start) if wide else (name + Text(f"\n{start}"),)
+    if row.best is None:
+        yield "failed"
+        return
+    for measure in task.reported:
+        yield _estimate(row, measure, between)
+    yield _to_target(row, between)
+    (here, of), (there, of_tuning) = row.diverged["evaluation"], row.diverged["tuning"]
+    yield f"{percent(here, of)}{between}({percent(there, of_tuning)})"
+
+
+def mark(row: Row) -> str:
+    """``*`` for the best, ``=`` for what cannot be told from it."""
+    if row.best is None:
+        return ""
+    return {None: "*", "indistinguishable": "=", "better": "+", "worse": ""}[row.verdict]
+
+
+def setting(row: Row) -> str:
+    """The best values of what was tuned, with ``!`` where one lies at the edge of its range."""
+    if row.best is None:
+        return ""
+    edges = {edge.partition(" ")[0] for edge in row.edge}
+    inner = [free.inner for free in row.best.free]
+    shown = []
+    for free, at in zip(row.best.free, row.best.fractions, strict=True):
+        name = free.inner if inner.count(free.inner) == 1 else free.name
+        shown.append(f"{name}={free.at(at):g}{'!' if free.name in edges else ''}")
+    return ", ".join(shown)
+
+
+def _estimate(row: Row, measure: str, between: str) -> RenderableType:
+    from rich.text import Text
+
+    found = row.final[measure]
+    if math.isinf(found.median):
+        return "diverged"
+    interval = "" if math.isnan(found.low) else f"[{number(found.low)}, {number(found.high)}]"
+    return Text(number(found.median) + between) + Text(interval, style="dim")
+
+
+def _to_target(row: Row, between: str) -> str:
+    """The median, and how many runs got there if not all did; a dash without a target."""
+    if row.steps_to_target is None:
+        return "-"
+    n = row.diverged["evaluation"][1]
+    steps = "not reached" if math.isinf(row.steps_to_target) else f"{row.steps_to_target:.0f}"
+    return steps + (f"{between}({row.reached}/{n})" if row.reached < n else "")
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent where that can be read."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-3 <= abs(value) < 1e5:
+        return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+    return f"{value:.3e}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share in per cent, never rounded to none or all."""
+    share = 100 * part / whole
+    return f"{min(max(share, 1), 99) if 0 < part < whole else share:.0f} %"
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    for row in rows:
+        if row.problem:
+            where = f"{row.contestant.optimizer} from {initializer.short(row.contestant.initializer)}"
+            yield Text(f"{where} {row.problem}", style="red")
+
+
+def _legend(outcome: Comparison) -> Iterator[str]:
+    rows = [row for found in outcome.rows.values() for row in found]
+    if any(row.verdict == "better" for row in rows):
+        yield "+ better than the best in the paired test, though not by its median"
+    yield "* best   = cannot be told from the best (paired signed-rank test, 95 %)"
+    if outcome.plan.question.seeds < 6:
+        yield "  with fewer than 6 seeds no difference can be told: --seeds 6 or more"
+    if any(row.edge for row in rows):
+        yield "! the best setting lies at the edge of its search range: a better one may lie beyond"
+
+
+def _skipped(plan: Plan) -> Iterator[str]:
+    for name, start, reason in plan.skipped:
+        yield f"skipped: {start} on {name} ({reason})"
+
+
+def _measured(environment: Mapping[str, Any], dtype: str) -> str:
+    commit = environment.get("commit", "")
+    versions = ", ".join(f"{name} {environment[name]}" for name in ("torch", "numpy", "python") if name in environment)
+    return (
+        f"measured on {environment.get('processor')}, {count(environment.get('threads', 1), 'thread')} a run, "
+        f"device {environment.get('device')}, {dtype}, {versions}{f', commit {commit[:10]}' if commit else ''}"
+    )
+
+
+# plans, runs and names ------------------------------------------------------------------
+
+
+def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float, jobs: int, results: str) -> None:
+    """What a comparison will do and about how long it will take."""
+    table = _columns(("problem", "steps", "batch", "optimizers", "starts"), numbers=True)
+    for task in plan.tasks:
+        of_task = [c for c in plan.contestants if c.task is task]
+        optimizers, starts = ({getattr(c, key) for c in of_task} for key in ("optimizer", "initializer"))
+        table.add_row(task.name, str(task.steps), str(task.batch_size or "all"), str(len(optimizers)), str(len(starts)))
+    lines = [*_skipped(plan), f"each optimizer: {len_of_tuning(plan)} to tune, then {plan.question.seeds} fresh seeds"]
+    todo = f"about {span(seconds)} in {count(jobs, 'process', 'processes')}" if seconds else "nothing to tune again"
+    lines.append(f"{runs} runs, {stored} of the tuning stored in {results}: {todo}")
+    show(to, table, *lines, "")
+
+
+def show_run(to: Console, result: Result) -> None:
+    """The trace of a run, a row per evaluation, and what came of it."""
+    measures = list(dict.fromkeys(measure for _, measure, _ in result.trace))
+    rows: dict[int, dict[str, float]] = {}
+    for step, measure, value in result.trace:
+        rows.setdefault(step, {})[measure] = value
+    table = _columns(("step", *measures), numbers=True)
+    for step, values in rows.items():
+        table.add_row(str(step), *(number(values[measure]) if measure in values else "" for measure in measures))
+    show(to, *([table] if rows else []), *_outcome(result))
+
+
+def _outcome(result: Result) -> Iterator[str]:
+    run, summary = result.run, result.summary
+    yield f"{result.status}{f': {result.detail}' if result.detail else ''}"
+    yield f"{problem.short(parse(run.problem))}, {optimizer.short(parse(run.optimizer))}, seed {run.seed}, run {run.id}"
+    if "target" in summary:
+        step = summary["steps_to_target"]
+        yield f"target {summary['target']} of {number(summary['target_value'])}: " + (
+            "not reached" if step is None else f"reached at step {step}"
+        )
+    if result.environment:
+        yield _measured(result.environment, run.dtype)
+
+
+def show_lines(to: Console, heading: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Names with lines that belong to them; a name is said once."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    said = None
+    for name, line in rows:
+        indent = len(line) - len(line.lstrip())
+        table.add_row(Text("" if name == said else name, style="bold"), Text(line, style="dim" if indent else ""))
+        said = name
+    show(to, *([Text(heading, style="bold underline")] if heading else []), table, "")

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_engine import FakeEngine
+
+from suite import engine
+from suite.cli import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--problems", "digits_mlp", "--optimizers", "adam,sgd", "--trials", "3", "--seeds", "3", "--steps", "20"]
+RUN = ["run", "digits_mlp", "sgd(lr=0.1)", "--steps", "20"]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEngine:
+    """Results are made up, and the command runs in an empty folder."""
+    made = FakeEngine()
+    monkeypatch.setattr(engine, "train", made)
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(cli, words)
+
+
+def real(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, from anywhere."""
+    command = [sys.executable, "-m", "suite", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+# lists and help -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["--help", "compare --help", "run -h", "list", "list --json", "data"])
+def test_help_and_lists_import_neither_torch_nor_pandas(words: str) -> None:
+    script = f"""
+import sys
+from suite.cli import cli
+try:
+    cli({words.split()!r})
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "pandas", "numpy", "scipy", "pyarrow"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("kind", ["problems", "optimizers", "initializers", "schedules"])
+def test_list_says_what_each_name_is_and_takes(kind: str) -> None:
+    shown = call("list", kind).stdout
+    entries = json.loads(call("list", kind, "--json").stdout)[kind]
+    assert len(entries) >= 5
+    for entry in entries:
+        assert entry["name"] in shown
+        assert entry["summary"]
+        for setting in entry["settings"]:
+            assert setting["name"] in shown
+            assert setting["required"] or "default" in setting
+    assert sorted(e["name"] for e in entries) == [e["name"] for e in entries]
+
+
+def test_list_gives_bounds_defaults_and_tuning_ranges() -> None:
+    found = {entry["name"]: entry for entry in json.loads(call("list", "optimizers", "--json").stdout)["optimizers"]}
+    lr, rho1 = found["adam"]["settings"][:2]
+    assert (lr["name"], lr["default"], lr["bound"]) == ("lr", 0.001, "> 0")
+    assert lr["tune"]["log"] is True
+    assert rho1["bound"] == "in [0, 1)"
+    assert "lr=0.001 > 0; tuned" in call("list", "optimizers").stdout
+
+
+def test_data_shows_where_sets_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SUITE_DATA", raising=False)
+    sets = {entry["name"]: entry for entry in json.loads(call("data", "--json").stdout)["data"]}
+    assert Path(sets["digits"]["where"]).is_file()
+    assert sets["mnist"]["where"] is None
+    assert "mnist_mlp" in sets["mnist"]["needed_by"]
+    assert "python -m suite data fetch mnist" in call("data").stdout
+    assert call("data", "fetch", "digits").stdout.startswith("digits: ")
+
+
+# compare --------------------------------------------------------------------------------
+
+
+def test_compare_prints_a_table_on_stdout_and_the_rest_on_stderr(fake: FakeEngine) -> None:
+    done = call("compare", *SMALL)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "digits_mlp  20 steps, batches of 32"
+    (best,) = (line for line in lines if line.startswith("*  "))
+    assert re.search(r"lr=0.0\d+ .* default .* \d\.\d+  \[\d\.\d+, \d\.\d+\]", best)
+    assert any(line.startswith("measured on a processor, 1 thread a run, device cpu, float32, ") for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+    assert "\x1b" not in done.output
+    assert "about" in done.stderr
+    assert "tuning: 100% of 24 runs" in done.stderr
+    assert "steps/s" in done.stderr
+    assert "tuning:" not in done.stdout
+    assert {run.steps for run in fake.trained} == {20}
+    assert len(list(Path("results/runs").glob("*.parquet"))) == len(fake.trained)
+
+
+def test_compare_again_trains_nothing_and_force_does(fake: FakeEngine) -> None:
+    first = call("compare", *SMALL)
+    count = len(fake.trained)
+    again = call("compare", *SMALL)
+    assert len(fake.trained) == count
+    assert again.stdout == first.stdout
+    assert "24 of the tuning stored" in again.stderr
+    call("compare", *SMALL, "--force")
+    assert len(fake.trained) == 2 * count
+
+
+def test_compare_json_has_what_the_table_has(fake: FakeEngine) -> None:
+    done = call("compare", *SMALL, "--json", "--quiet")
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert [row["rank"] for row in found["rows"]] == [1, 2, 3, 4]
+    row = found["rows"][0]
+    assert row["problem"] == "digits_mlp"
+    assert row["best"].startswith(("adam(lr=", "sgd(lr="))
+    assert row["verdict"] == "best"
+    assert row["final"]["test_accuracy"]["n"] == 3
+    assert row["diverged"] == {"tuning": {"runs": 0, "of": 6}, "evaluation": {"runs": 0, "of": 3}}
+    assert found["problems"][0]["ranked_by"] == "test_accuracy"
+    assert found["environments"][0]["processor"] == "a processor"
+
+
+def test_dry_run_trains_nothing(fake: FakeEngine) -> None:
+    done = call("compare", *SMALL, "--dry-run")
+    assert done.exit_code == 0
+    assert "36 runs, 0 of the tuning stored in results: about" in done.stdout
+    found = json.loads(call("compare", *SMALL, "--dry-run", "--json").stdout)
+    assert (found["tuning_runs"], found["evaluation_runs"], found["stored"]) == (24, 12, 0)
+    assert found["seconds"] > 0
+    assert fake.trained == []
+    assert not Path("results").exists()
+
+
+def test_a_broken_optimizer_is_a_row_and_exit_code_1(fake: FakeEngine) -> None:
+    fake.broken = lambda run: "RuntimeError: out of ideas" if run.optimizer.startswith("sgd") else ""
+    done = call("compare", *SMALL, "--initializers", "default")
+    assert done.exit_code == 1
+    assert "sgd from default failed: RuntimeError: out of ideas" in done.stdout
+    assert re.search(r"^\* +adam", done.stdout, re.MULTILINE)
+
+
+def test_infinite_values_are_null_in_json(fake: FakeEngine) -> None:
+    fake.loss = lambda run: float("inf")
+    row = json.loads(call("compare", *SMALL, "--json", "--quiet").stdout)["rows"][0]
+    assert row["final"]["test_loss"]["median"] is None
+    assert "diverged" in call("compare", *SMALL).stdout
+
+
+def test_interrupting_says_what_is_kept(fake: FakeEngine) -> None:
+    fake.until = 7
+    done = call("compare", *SMALL)
+    assert done.exit_code == 130
+    assert "interrupted; 7 new results are kept in results, and the same command goes on from there" in done.stderr
+    fake.until = 10**9
+    assert call("compare", *SMALL).exit_code == 0
+    assert len(fake.trained) == 36
+
+
+def test_a_full_disk_is_told_with_exit_code_1(fake: FakeEngine) -> None:
+    Path("results").write_text("a file where the folder should be")
+    done = call("compare", *SMALL, "--quiet")
+    assert done.exit_code == 1
+    assert re.match(r"error: results.*cannot be written.*--results", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "--problems", "digits_mlpp"], "unknown problem 'digits_mlpp'; did you mean digits_mlp"),
+        (["compare", "--optimizers", "adam(lr=0)"], "adam: lr must be > 0, got 0"),
+        (["compare", "--optimizers", "nothing.py:Mine"], "nothing.py: no such file"),
+        (["compare", "--trials", "many"], "'many' is not a valid integer"),
+        (["compare", "--device", "cuda:99"], "device must be one that torch can use here"),
+        (["run", "digits_mlp"], "Missing argument 'OPTIMIZER'"),
+        (["run", "digits_mlp", "sdg"], "unknown optimizer 'sdg'; did you mean sgd"),
+        (["run", "digits_mlp", "rmsprop(rho=1.2)"], "rmsprop: rho must be in [0, 1), got 1.2"),
+        (["run", "digits_mlp", "adam", "--order", "random"], "order must be one of reshuffle"),
+        (
+            ["run", "digits_mlp", "adam", "--eval-every", "0"],
+            "a whole number >= 1 or epoch, got '0'",
+        ),
+        (["run", "digits_mlp", "adam", "--steps", "3", "--epochs", "2"], "give --steps or --epochs, not both"),
+        (["run", "digits_mlp", "adam", "--batch-size", "99999"], "batch size must be in [1, 1197]"),
+        (["run", "digits_mlp", "adam", "--seed", "-1"], "seed must be in [0, 2147483647], got -1"),
+        (["list", "optimisers"], "'optimisers' is not one of"),
+        (["data", "fetch", "minst"], "unknown data set 'minst'"),
+        (["comapre"], "No such command 'comapre'"),
+    ],
+)
+def test_mistakes_are_one_message_and_exit_code_2(fake: FakeEngine, words: list[str], message: str) -> None:
+    done = call(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+    assert fake.trained == []
+
+
+def test_what_goes_wrong_inside_is_told_in_one_line(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **options: object) -> None:
+        raise ZeroDivisionError("a slip")
+
+    monkeypatch.setattr(engine, "train", broken)
+    done = call(*RUN)
+    assert done.exit_code == 1
+    told = r"error: inside the suite: ZeroDivisionError: a slip \(test_cli.py, line \d+\); SUITE_DEBUG=1 shows .*\n"
+    assert re.fullmatch(told, done.stderr)
+    monkeypatch.setenv("SUITE_DEBUG", "1")
+    assert "ZeroDivisionError: a slip" in call(*RUN).stderr
+
+
+# run ------------------------------------------------------------------------------------
+
+
+def test_run_prints_its_trace(fake: FakeEngine) -> None:
+    done = call(*RUN, "--eval-every", "10")
+    assert done.exit_code == 0
+    header, *rows = done.stdout.splitlines()
+    assert header.split()[:3] == ["step", "train_loss", "train_accuracy"]
+    assert [row.split()[0] for row in rows[:3]] == ["0", "10", "20"]
+    assert rows[3] == "done"
+
+
+def test_run_json_is_one_object(fake: FakeEngine) -> None:
+    words = "--initializer he_normal --batch-size 0 --order sequential --seed 3 --dtype float64"
+    found = json.loads(call(*RUN, "--json", *words.split()).stdout)
+    assert {"run", "status", "summary", "traces"} <= set(found)
+    assert found["status"] == "done"
+    assert found["run"]["optimizer"] == "sgd(lr=0.1)"
+    assert found["run"]["batch_size"] == 0
+    assert found["run"]["seed"] == 3
+    assert found["run"]["dtype"] == "float64"
+    assert found["run"]["order"] == "sequential"
+    assert found["run"]["initializer"] == "he_normal"
+    assert found["traces"][0] == {"step": 0, "measure": "train_loss", "value": found["traces"][0]["value"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "steps", "every"),
+    [
+        ([], 1110, 37),
+        (["--epochs", "2"], 74, 37),
+        (["--epochs", "2", "--eval-every", "5"], 74, 5),
+        (["--epochs", "2", "--batch-size", "0"], 2, 1),
+        (["--steps", "10", "--eval-every", "epoch"], 10, 37),
+    ],
+)
+def test_what_is_left_open_comes_from_the_problem(fake: FakeEngine, words: list[str], steps: int, every: int) -> None:
+    call("run", "digits_mlp", "sgd", *words)
+    (run,) = fake.trained
+    assert (run.steps, run.eval_every) == (steps, every)
+
+
+def test_a_failed_run_has_exit_code_1_and_says_why(fake: FakeEngine) -> None:
+    fake.broken = lambda run: "ValueError: no"
+    done = call(*RUN)
+    assert done.exit_code == 1
+    assert "failed: ValueError: no" in done.stdout
+
+
+# for real -------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_readme_is_compared_beside_adam(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(# mine.py\n.*?)```", text, re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip() and not line.startswith("#")]) <= 10
+    (tmp_path / "mine.py").write_text(example)
+    words = [
+        "--optimizers",
+        "mine.py:sign_momentum,adam",
+        "--trials",
+        "3",
+        "--seeds",
+        "2",
+        "--steps",
+        "30",
+        "--jobs",
+        "1",
+    ]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)}
+    done = real("compare", "--problems", "digits_mlp", *words, "--jobs", "1", "--json", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    mine = [row for row in found["rows"] if row["optimizer"] == "mine.py:sign_momentum"]
+    assert len(mine) == 2
+    assert len(found["rows"]) == 4
+    for row in mine:
+        assert row["best"].startswith("mine.py:sign_momentum(lr=")
+        assert row["final"]["test_accuracy"]["median"] > 0.3
+
+
+def test_python_m_suite_without_words_shows_help() -> None:
+    done = real(cwd=ROOT)
+    assert "compare" in done.stdout + done.stderr
+    assert done.returncode in (0, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+@pytest.mark.parametrize("by", ["Ctrl-C", "kill"])
+def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path, by: str) -> None:
+    words = ["compare", *SMALL, "--steps", "400", "--jobs", "2", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "suite", *words]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("runs/*.parquet")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    if by == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
+    else:
+        process.kill()
+    _, stderr = process.communicate(timeout=30)  # it would wait for workers that live on
+    assert "Traceback" not in stderr
+    if by == "Ctrl-C":
+        assert process.returncode == 130
+        assert "the same command goes on from there" in stderr
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}
+    assert kept
+    done = real(*words, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}.items()
