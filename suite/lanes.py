@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from problems.layout import Layout
 from problems.names import Spec, UsageError
 from problems.problem import Problem
+from suite.errors import told
 from suite.objective import LaneOracle, Objective, rows
 from suite.sampler import Sampler
 from suite.settings import Settings
@@ -280,7 +281,7 @@ class Apart:
                 if new is not row:
                     row.copy_(new)
             except Exception as error:
-                self.errors[lane] = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+                self.errors[lane] = told(error)
             self._first[lane] = oracle.first if oracle.first is not None else 0.0
         return self._first
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from problems.problem import Problem, problem
 from suite.environment import environment
 from suite.evaluate import evaluate
 from suite.initializers import NotApplicable, initializer
+from suite.errors import told
 from suite.lanes import lanes_of
 from suite.sampler import check_size, generator
 from suite.spec import Result, Run
@@ -111,7 +111,7 @@ class _Group:
             seeds = [r.run.seed for r in records]
             self.lanes = lanes_of(self.made, specs, self.theta, seeds, run.batch_size, run.order)
         except Exception as error:
-            self._fail(self._alive, _told(error))
+            self._fail(self._alive, told(error))
             return
         self._evaluate(0)
         at = 0
@@ -121,7 +121,7 @@ class _Group:
             try:
                 first_bad = self._steps(at, stop)
             except Exception as error:
-                self._fail(self._alive, _told(error))
+                self._fail(self._alive, told(error))
                 return
             self._part(first_bad, stop)
             at = stop
@@ -220,13 +220,3 @@ def _summary(record: _Lane, made: Problem) -> dict[str, Any]:
     if made.target is not None:
         summary |= {"target": made.target.measure, "target_value": made.target.value, "steps_to_target": record.reached}
     return summary
-
-
-def _told(error: BaseException) -> str:
-    """An error with the place in the author's own code that raised it."""
-    if isinstance(error, UsageError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    here = [f for f in frames if "/torch/" not in f.filename and "/suite/" not in f.filename.replace("\\", "/")]
-    place = f" ({here[-1].filename}, line {here[-1].lineno})" if here else ""
-    return f"{type(error).__name__}: {error}{place}"

@@ -172,7 +172,8 @@ def test_an_optimizer_that_raises_stops_only_its_lane():
     finally:
         del optimizer._entries["moody"]
     assert isinstance(group, Apart)
-    assert group.errors == {1: "RuntimeError: too fast for me"}
+    assert set(group.errors) == {1}
+    assert group.errors[1].startswith("RuntimeError: too fast for me") and "test_lanes.py, line" in group.errors[1]
     assert torch.equal(group.theta[1], _starts(made, 2, torch.float32)[1])
     assert not torch.equal(group.theta[0], _starts(made, 2, torch.float32)[0])
 

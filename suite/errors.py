@@ -1,0 +1,26 @@
+"""What is told of an error in somebody's definition."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from problems.names import UsageError
+
+_ROOT = Path(__file__).resolve().parents[1]
+_OURS = (_ROOT / "suite", _ROOT / "problems")
+
+
+def told(error: BaseException) -> str:
+    """An error with the place in the author's own code that raised it."""
+    if isinstance(error, UsageError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [f for f in frames if not _elsewhere(Path(f.filename))]
+    place = f" ({here[-1].filename}, line {here[-1].lineno})" if here else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _elsewhere(file: Path) -> bool:
+    """Whether a frame is in torch or in the suite, where an author need not look."""
+    return "torch" in file.parts or any(file.is_relative_to(folder) for folder in _OURS)
