@@ -14,7 +14,8 @@ from suite.compare import compare as compare_plan
 from suite.environment import check_device, cores
 from suite.estimate import seconds
 from suite.ledger import Ledger
-from suite.plan import Plan, Question, default_eval_every, plan, steps_per_epoch
+from suite.optimizers import optimizer as optimizers
+from suite.plan import Plan, Question, default_eval_every, plan, steps_per_epoch, wants_all
 from suite.progress import Display
 from suite.spec import Run
 from suite.store import Store
@@ -115,7 +116,9 @@ def one_run(
     """
     check_device(device)
     made = _build(problem)
-    size = made.batch_size if batch_size is None else batch_size
+    size = batch_size
+    if size is None:
+        size = 0 if wants_all(optimizers.bind(optimizer)) else made.batch_size
     epoch = steps_per_epoch(made, size)
     if steps is not None and epochs is not None:
         raise UsageError("run: give --steps or --epochs, not both")

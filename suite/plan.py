@@ -11,6 +11,7 @@ from problems.names import Spec, UsageError, parse_list
 from problems.problem import Problem, problem
 from suite.environment import check_device
 from suite.initializers import NotApplicable, initializer
+from suite.optimizers import optimizer
 from suite.spec import Run
 from suite.tuning import Trial, trials
 
@@ -94,6 +95,11 @@ class Contestant:
     trials: Sequence[Trial]
     question: Question
 
+    @property
+    def full_batch(self) -> bool:
+        """Whether it gets all examples at each step: nobody said how many, and it is meant for all."""
+        return self.question.batch_size is None and wants_all(self.trials[0].spec)
+
     def tuning_runs(self, trial: Trial) -> list[Run]:
         """The runs that decide how good a trial is: only their ends are looked at."""
         return [self._run(trial, seed, max(self.task.steps, 1)) for seed in TUNING_SEEDS]
@@ -111,7 +117,7 @@ class Contestant:
             seed=seed,
             steps=self.task.steps,
             eval_every=eval_every,
-            batch_size=self.task.batch_size,
+            batch_size=0 if self.full_batch else self.task.batch_size,
             device=self.question.device,
             dtype=self.question.dtype,
         )
@@ -185,6 +191,11 @@ def _task(spec: Spec, question: Question) -> Task:
     full = made.epochs * steps_per_epoch(made, size)
     own = problem.find(spec.name).meta.get("compare_steps", full)
     return Task(spec, made, own if question.steps is None else question.steps, size)
+
+
+def wants_all(spec: Spec) -> bool:
+    """Whether a bound optimizer is meant for the whole training split at each step."""
+    return optimizer.build(spec).needs.full_batch
 
 
 def steps_per_epoch(made: Problem, batch_size: int) -> int:

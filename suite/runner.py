@@ -14,9 +14,9 @@ from torch import Tensor
 from problems.names import UsageError, parse
 from problems.problem import Problem, problem
 from suite.environment import environment
+from suite.errors import told
 from suite.evaluate import evaluate
 from suite.initializers import NotApplicable, initializer
-from suite.errors import told
 from suite.lanes import lanes_of
 from suite.sampler import check_size, generator
 from suite.spec import Result, Run

@@ -108,6 +108,8 @@ def _cells(task: Task, row: Row, wide: bool) -> Iterator[RenderableType]:
 
     between = "  " if wide else "\n"
     name = Text(str(row.contestant.optimizer)) + Text(f"  {setting(row)}".rstrip(), style="cyan")
+    if row.contestant.full_batch:
+        name += Text("  (full batches)", style="dim")
     start = str(initializer.short(row.contestant.initializer))
     yield mark(row)
     yield from (name, start) if wide else (name + Text(f"\n{start}"),)

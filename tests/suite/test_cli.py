@@ -344,3 +344,14 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path, by: str) -> None:
     done = real(*words, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}.items()
+
+
+def test_methods_for_all_examples_get_them_unless_told_otherwise(tmp_path):
+    def sizes(*extra):
+        ask = ["run", "linear_regression", "bfgs", "--steps", "2", "--json", "--quiet", "--results", str(tmp_path)]
+        done = CliRunner().invoke(cli, [*ask, *extra])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["run"]["batch_size"]
+
+    assert sizes() == 0
+    assert sizes("--batch-size", "16") == 16
