@@ -30,10 +30,13 @@ class Data:
         tensors: each [n, ...]; the i-th rows together are example i.
         drop_partial: when evaluating in batches of b, leave out the last n mod b examples,
             as DeepOBS does on its test sets.
+        fresh: (count, seed below 2³²) -> so many new examples of the distribution that these were drawn
+            from, on the CPU; None where there are no others than these.
     """
 
     tensors: Batch
     drop_partial: bool = False
+    fresh: Callable[[int, int], Batch] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(tensor) for tensor in self.tensors}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from problems.bounds import Positive
 from problems.layout import Layout, Piece
 from problems.names import UsageError
-from problems.problem import Batch, Data, Pieces, Problem, Target, problem
+from problems.problem import Batch, Data, Pieces, Problem, problem
 from problems.starts import Start, filled
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
 def _chunks(train: Data) -> list[Batch]:
     """Minibatches of training examples from all over the split, which may lie in the order of their classes."""
     count = min(-(-len(train) // CHUNK), CHUNKS)
-    apart = max(len(train) // CHUNK // CHUNKS, 1)  # between two examples that are looked at
+    apart = -(-len(train) // (CHUNK * CHUNKS))  # places from one example that is looked at to the next
     return [tuple(t[i * apart :: count * apart] for t in train.tensors) for i in range(count)]
 
 

@@ -170,12 +170,13 @@ def check(**options: Any) -> None:
 
 @cli.command("list")
 @click.argument("kind", required=False, type=click.Choice(["problems", "optimizers", "initializers", "schedules"]))
+@click.option("--full", is_flag=True, help="Make each problem whose data is here: its size, examples and target.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_names(kind: str | None, as_json: bool) -> None:
+def list_names(kind: str | None, full: bool, as_json: bool) -> None:
     """Show names, what they are, and their settings with bounds and defaults."""
     from suite.listing import show_names
 
-    show_names([kind] if kind else ["problems", "optimizers", "initializers", "schedules"], as_json)
+    show_names([kind] if kind else ["problems", "optimizers", "initializers", "schedules"], as_json, full)
 
 
 @cli.group(invoke_without_command=True)

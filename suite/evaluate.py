@@ -19,30 +19,34 @@ def evaluate(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tens
         theta: [lanes, D].
         batch_size: of the run; splits that drop a partial last batch leave that remainder out.
     """
-    found = {}
+    lanes = max(1, NUMBERS // (EXAMPLES * _width(problem)))
     with torch.no_grad():
-        for name, split in problem.splits.items():
-            for measure, values in _over(problem, theta, split, batch_size).items():
-                found[f"{name}_{measure}"] = values
+        parts = [_of_lanes(problem, theta[first : first + lanes], batch_size) for first in range(0, len(theta), lanes)]
+    return {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
+
+
+def _of_lanes(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tensor]:
+    """The same for lanes that go through the problem together."""
+    prepared = over_lanes(lambda lane, _: problem.prepared(lane), theta, (), shared=True)
+    found: dict[str, Tensor] = {}
+    for name, split in problem.splits.items():
+        count = _evaluated(split, batch_size)
+        for start in range(0, count, EXAMPLES):
+            batch = tuple(t[start : min(start + EXAMPLES, count)] for t in split.tensors)
+            means = over_lanes(
+                lambda lane, b: problem.measure(lane[0], b, lane[1]), (theta, prepared), batch, shared=True
+            )
+            for measure, mean in means.items():
+                total = mean.to(torch.float64) * (len(batch[0]) / count)
+                key = f"{name}_{measure}"
+                found[key] = found[key] + total if key in found else total
     return found
 
 
-def _over(problem: Problem, theta: Tensor, split: Data, batch_size: int) -> dict[str, Tensor]:
+def _evaluated(split: Data, batch_size: int) -> int:
+    """How many examples of a split count."""
     count = len(split)
-    if split.drop_partial and 0 < batch_size <= count:
-        count = count // batch_size * batch_size
-    lanes = max(1, NUMBERS // (EXAMPLES * _width(problem)))
-    parts = []
-    for first in range(0, len(theta), lanes):
-        sums: dict[str, Tensor] = {}
-        for start in range(0, count, EXAMPLES):
-            batch = tuple(t[start : min(start + EXAMPLES, count)] for t in split.tensors)
-            means = over_lanes(problem.measure, theta[first : first + lanes], batch, shared=True)
-            for measure, mean in means.items():
-                total = mean.to(torch.float64) * (len(batch[0]) / count)
-                sums[measure] = sums[measure] + total if measure in sums else total
-        parts.append(sums)
-    return {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
+    return count // batch_size * batch_size if split.drop_partial and 0 < batch_size <= count else count
 
 
 def _width(problem: Problem) -> int:

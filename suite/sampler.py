@@ -11,7 +11,6 @@ from torch import Tensor
 from problems.names import UsageError
 from problems.problem import Batch, Data
 
-
 BLOCK = 1024  # examples, about, that are drawn at once from an endless stream
 
 

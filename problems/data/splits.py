@@ -56,10 +56,10 @@ def held_out(data: Splits, valid: int, who: str) -> Splits:
 
 
 def each(data: Splits, change: Callable[[Batch], Batch]) -> Splits:
-    """Every part with its tensors changed."""
+    """Every part with its tensors changed; the parts are then all that there is."""
 
     def changed(part: Data) -> Data:
-        return dataclasses.replace(part, tensors=change(part.tensors))
+        return dataclasses.replace(part, tensors=change(part.tensors), fresh=None)
 
     return Splits(changed(data.train), data.valid and changed(data.valid), data.test and changed(data.test))
 

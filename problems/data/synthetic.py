@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from problems.data.splits import Splits
-from problems.problem import Data
+from problems.problem import Batch, Data
 
 
-def _data(*arrays: Any) -> Data:
-    """Arrays as float32 examples."""
+def _floats(*arrays: Any) -> Batch:
+    """Arrays in float32."""
     import torch
 
-    return Data(tuple(torch.from_numpy(a.astype("float32")) for a in arrays))
+    return tuple(torch.from_numpy(a.astype("float32")) for a in arrays)
+
+
+def _drawn(draw: Callable[[int, Any], Batch], count: int, random: Any) -> Data:
+    """So many examples, and the way to more of them.
+
+    Args:
+        draw: (count, ``numpy.random.RandomState``) -> examples.
+    """
+    import numpy as np
+
+    return Data(draw(count, random), fresh=lambda more, seed: draw(more, np.random.RandomState(seed)))
 
 
 def random_rotation(size: int, random: Any) -> Any:
@@ -47,7 +59,10 @@ def gaussian_points(count: int, size: int, std: float, seed: int) -> Data:
     """Points [count, size] of N(0, std²), from one ``RandomState(seed)``."""
     import numpy as np
 
-    return _data(np.random.RandomState(seed).normal(0.0, std, (count, size)))
+    def draw(count: int, random: Any) -> Batch:
+        return _floats(random.normal(0.0, std, (count, size)))
+
+    return _drawn(draw, count, np.random.RandomState(seed))
 
 
 @lru_cache
@@ -61,11 +76,11 @@ def regression(features: int, noise: float, seed: int) -> Splits:
     random = np.random.RandomState(seed)
     w, b = random.normal(size=(features, 1)), random.normal()
 
-    def part(count: int) -> Data:
+    def draw(count: int, random: Any) -> Batch:
         x = random.normal(size=(count, features))
-        return _data(x, x @ w + b + noise * random.normal(size=(count, 1)))
+        return _floats(x, x @ w + b + noise * random.normal(size=(count, 1)))
 
-    return Splits(part(1000), part(250), part(250))
+    return Splits(*(_drawn(draw, count, random) for count in (1000, 250, 250)))
 
 
 @lru_cache
@@ -83,9 +98,7 @@ def adding(length: int, count: int, seed: int) -> Splits:
     """
     import numpy as np
 
-    random = np.random.RandomState(seed)
-
-    def part(count: int) -> Data:
+    def draw(count: int, random: Any) -> Batch:
         values = random.uniform(-1.0, 1.0, (count, length))
         rows, half = np.arange(count), length // 2
         first = random.randint(min(10, half), size=count)
@@ -97,9 +110,10 @@ def adding(length: int, count: int, seed: int) -> Splits:
         marks[:, [0, -1]] = -1.0
         marks[rows, first] = marks[rows, second] = 1.0
         total = values[rows, first] + values[rows, second]
-        return _data(np.stack([values, marks], axis=2), 0.5 + total[:, None] / 4)
+        return _floats(np.stack([values, marks], axis=2), 0.5 + total[:, None] / 4)
 
-    return Splits(part(count), part(max(count // 4, 1)), part(max(count // 4, 1)))
+    random = np.random.RandomState(seed)
+    return Splits(*(_drawn(draw, size, random) for size in (count, max(count // 4, 1), max(count // 4, 1))))
 
 
 @lru_cache
@@ -115,14 +129,13 @@ def copying(symbols: int, delay: int, alphabet: int, count: int, seed: int) -> S
     import numpy as np
     import torch
 
-    random = np.random.RandomState(seed)
-
-    def part(count: int) -> Data:
+    def draw(count: int, random: Any) -> Batch:
         given = np.full((count, delay + 2 * symbols), alphabet)
         wanted = given.copy()
         given[:, :symbols] = wanted[:, -symbols:] = random.randint(alphabet, size=(count, symbols))
         given[:, symbols + delay - 1] = alphabet + 1
         one_hot = np.eye(alphabet + 2, dtype=np.float32)[given]
-        return Data((torch.from_numpy(one_hot), torch.from_numpy(wanted.astype(np.int64))))
+        return torch.from_numpy(one_hot), torch.from_numpy(wanted.astype(np.int64))
 
-    return Splits(part(count), part(max(count // 4, 1)), part(max(count // 4, 1)))
+    random = np.random.RandomState(seed)
+    return Splits(*(_drawn(draw, size, random) for size in (count, max(count // 4, 1), max(count // 4, 1))))

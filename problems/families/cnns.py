@@ -48,7 +48,7 @@ def mnist_2c2d(valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019).
     """
-    return _2c2d("mnist", valid, 0.99, "LeCun et al. 1998: 0.95 % test errors of LeNet-5")
+    return _2c2d("mnist", valid, 0.99, "a round number, not checked by training here")
 
 
 @problem(source="DeepOBS fmnist_2c2d (Schneider et al. 2019)", data="fashion_mnist", aliases=("fmnist_2c2d",))
@@ -60,8 +60,7 @@ def fashion_mnist_2c2d(valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019); data of Xiao, Rasul & Vollgraf 2017.
     """
-    origin = "Xiao et al. 2017, benchmark page: 91.6 % of two convolutions with pooling, rounded down"
-    return _2c2d("fashion_mnist", valid, 0.91, origin)
+    return _2c2d("fashion_mnist", valid, 0.9, "a round number, not checked by training here")
 
 
 @problem(source="Clanuwat et al. 2018", data="kmnist")
@@ -73,7 +72,7 @@ def kmnist_2c2d(valid: Natural = 0) -> Problem:
 
     Source: DeepOBS's mnist_2c2d (Schneider et al. 2019); data of Clanuwat et al. 2018.
     """
-    return _2c2d("kmnist", valid, 0.95, "Clanuwat et al. 2018: 95.12 % of a simple convolutional net")
+    return _2c2d("kmnist", valid, 0.95, "a round number, not checked by training here")
 
 
 def glorot_by_layer(weight: Tensor, piece: Piece, generator: Generator) -> None:
@@ -119,7 +118,7 @@ def cifar10_3c3d(decay: NonNegative = 0.002, valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019).
     """
-    return _3c3d("cifar10", 10, decay, valid, 0.7, "reached by Adam at rate 0.001 in a few epochs")
+    return _3c3d("cifar10", 10, decay, valid, 0.7, "a round number, not checked by training here")
 
 
 @problem(source="DeepOBS cifar100_3c3d (Schneider et al. 2019)", data="cifar100")
@@ -131,7 +130,7 @@ def cifar100_3c3d(decay: NonNegative = 0.002, valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019).
     """
-    return _3c3d("cifar100", 100, decay, valid, 0.35, "half of what residual nets reach (He et al. 2016)")
+    return _3c3d("cifar100", 100, decay, valid, 0.35, "a round number, not checked by training here")
 
 
 @problem(source="He et al. 2016; De & Smith 2020", data="cifar10")
@@ -155,7 +154,7 @@ def cifar10_resnet(blocks: Count = 1, skip: bool = True, valid: Natural = 0) -> 
         model,
         held_out(cifar.standardized("cifar10"), valid, "cifar10_resnet"),
         start=start(model.layout, he_normal),
-        target=Target(_measure(valid), 0.7, "higher", "well below the 91 % of He et al. 2016 with augmentation"),
+        target=Target(_measure(valid), 0.7, "higher", "a round number, not checked by training here"),
         batch_size=128,
         epochs=50,
     )

@@ -81,7 +81,7 @@ def digits_logistic(decay: NonNegative = 0.0) -> Problem:
 
     Source: *Deep Learning*, section 6.2.2.3; data of Alpaydin & Kaynak 1998.
     """
-    target = Target("valid_accuracy", 0.93, "higher", "reached by plain SGD at rate 0.1 in 10 epochs")
+    target = Target("valid_accuracy", 0.93, "higher", "reached by SGD at rate 0.1 in 9 to 11 epochs")
     return logistic("digits_logistic", builtin.digits(), decay, target, epochs=20)
 
 
@@ -99,7 +99,7 @@ def mnist_logistic(decay: NonNegative = 0.0, valid: Natural = 0) -> Problem:
     """
     data = flattened(held_out(mnist_family.load("mnist"), valid, "mnist_logistic"))
     measure = "valid_accuracy" if valid else "test_accuracy"
-    target = Target(measure, 0.915, "higher", "LeCun et al. 1998: 8.4 % test errors of a linear classifier, rounded up")
+    target = Target(measure, 0.915, "higher", "reached by SGD at rate 0.3 in 2 epochs")
     return logistic("mnist_logistic", data, decay, target, epochs=10)
 
 

@@ -28,7 +28,7 @@ def digits_mlp(hidden: Widths = (32,)) -> Problem:
         model,
         builtin.digits(),
         start=start(model.layout, lecun_uniform),
-        target=Target("valid_accuracy", 0.95, "higher", "reached by plain SGD at rate 0.1 in 14 epochs"),
+        target=Target("valid_accuracy", 0.95, "higher", "reached by SGD at rate 0.1 in 14 to 27 epochs"),
         batch_size=32,
         epochs=30,
     )
@@ -85,7 +85,7 @@ def mnist_mlp(hidden: Widths = (1000, 500, 100), valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019).
     """
-    return _like_mnist("mnist", hidden, valid, 0.97, "LeCun et al. 1998: 2.95 % test errors of a 784-500-150-10 net")
+    return _like_mnist("mnist", hidden, valid, 0.97, "reached by Adam at rate 0.001 in 3 epochs")
 
 
 @problem(source="DeepOBS fmnist_mlp (Schneider et al. 2019)", data="fashion_mnist", aliases=("fmnist_mlp",))
@@ -97,8 +97,7 @@ def fashion_mnist_mlp(hidden: Widths = (1000, 500, 100), valid: Natural = 0) -> 
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019); data of Xiao, Rasul & Vollgraf 2017.
     """
-    origin = "Xiao et al. 2017: 87.1 % of a 784-100-10 net, the best of their perceptrons"
-    return _like_mnist("fashion_mnist", hidden, valid, 0.871, origin)
+    return _like_mnist("fashion_mnist", hidden, valid, 0.87, "a round number, not checked by training here")
 
 
 @problem(source="Clanuwat et al. 2018", data="kmnist")
@@ -110,8 +109,7 @@ def kmnist_mlp(hidden: Widths = (1000, 500, 100), valid: Natural = 0) -> Problem
 
     Source: DeepOBS's mnist_mlp (Schneider et al. 2019); data of Clanuwat et al. 2018.
     """
-    origin = "Clanuwat et al. 2018: 91.56 % of 4 nearest neighbours, rounded down"
-    return _like_mnist("kmnist", hidden, valid, 0.91, origin)
+    return _like_mnist("kmnist", hidden, valid, 0.9, "a round number, not checked by training here")
 
 
 @problem(source="Deep Learning, chapter 6; Krizhevsky 2009", data="cifar10")
@@ -128,12 +126,13 @@ def cifar10_mlp(hidden: Widths = (512, 256), valid: Natural = 0) -> Problem:
     Source: *Deep Learning*, chapter 6; data of Krizhevsky 2009; start of He et al. 2015.
     """
     model = mlp((3072, *hidden, 10))
+    measure = "valid_accuracy" if valid else "test_accuracy"
     return classifier(
         "cifar10_mlp",
         model,
         held_out(flattened(cifar.standardized("cifar10")), valid, "cifar10_mlp"),
         start=start(model.layout, he_normal),
-        target=Target("valid_accuracy" if valid else "test_accuracy", 0.5, "higher", "reached by Adam at rate 0.001"),
+        target=Target(measure, 0.5, "higher", "reached by SGD at rate 0.03 in 4 epochs"),
         batch_size=128,
         epochs=10,
     )

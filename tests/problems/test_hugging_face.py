@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from problems import UsageError, problem
-from problems.data import hugging_face
+from problems.data import hugging_face, mnist_family, vision
 from problems.data.folders import DataMissing
 
 datasets = pytest.importorskip("datasets")
+MNIST = mnist_family.where("mnist")
 RANDOM = np.random.RandomState(0)
 PIXELS = RANDOM.randint(0, 256, (40, 6, 5)).astype(np.uint8)
 LABELS = [i % 3 for i in range(40)]
@@ -101,3 +102,27 @@ def test_wrong_requests(tmp_path) -> None:
         hugging_face.load(str(tmp_path / "bad.parquet"), "x", "y")
     with pytest.raises(DataMissing, match="nobody/nothing: datasets cannot load it"):
         hugging_face.load("nobody/nothing", "x", "y")
+
+
+@pytest.mark.skipif(MNIST is None, reason="needs the data set mnist, which is not on this machine")
+def test_real_images_are_equal_tensors_by_every_way(tmp_path) -> None:
+    """The first images of MNIST as torchvision gives them, written to parquet as the hub keeps its copy."""
+    assert MNIST is not None
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
+    ours = mnist_family.load("mnist")
+    theirs = {}
+    for part in ("train", "test"):
+        try:
+            whole = vision.datasets().MNIST(str(MNIST.parents[1]), train=part == "train")
+        except RuntimeError:
+            pytest.skip("mnist is here in a form that torchvision does not read")
+        theirs[part] = torch.utils.data.Subset(whole, range(300))
+        pictures, labels = zip(*theirs[part], strict=True)
+        rows = datasets.Dataset.from_dict({"image": list(pictures), "label": list(labels)}, features=features)
+        rows.to_parquet(tmp_path / "copy" / f"{part}-00000-of-00001.parquet")
+    copy = hugging_face.load(str(tmp_path / "copy"), "image", "label")
+    for part in ("train", "test"):
+        x, y = getattr(copy, part).tensors
+        assert x.shape == (300, 1, 28, 28) and y.dtype == torch.int64
+        for other in (vision._tensors("MNIST", theirs[part]), getattr(ours, part).tensors):
+            assert torch.equal(x, other[0][:300]) and torch.equal(y, other[1][:300])

@@ -7,15 +7,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from problems import Data
+from problems import Data, problem
 from problems.names import UsageError
+from suite.runner import train_group
 from suite.sampler import Sampler, epoch_order, generator
-from suite.spec import ORDERS
+from suite.spec import ORDERS, Run
 
+OF_A_SET = [order for order in ORDERS if order != "online"]
 sizes = st.tuples(st.integers(1, 60), st.integers(1, 60)).map(sorted)
 
 
-@given(size=sizes, order=st.sampled_from(ORDERS), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 5))
+@given(size=sizes, order=st.sampled_from(OF_A_SET), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 5))
 def test_an_epoch_is_whole_minibatches_and_repeatable(size, order, seed, epoch):
     batch, examples = size
     drawn = epoch_order(order, examples, batch, seed, epoch)
@@ -36,7 +38,7 @@ def test_orders_differ_in_what_they_should():
     assert len(set(of("with_replacement", 1, 0))) < 100
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", OF_A_SET)
 def test_a_lane_gets_its_seeds_minibatches_whatever_is_beside_it(order):
     data = Data((torch.arange(23.0).view(23, 1), torch.arange(23)))
     many, alone = Sampler(data, [5, 9, 5], 4, order), Sampler(data, [9], 4, order)
@@ -46,6 +48,64 @@ def test_a_lane_gets_its_seeds_minibatches_whatever_is_beside_it(order):
         assert torch.equal(many.batch[1][1], alone.batch[1][0])
         assert torch.equal(many.batch[1][0], many.batch[1][2])
         assert torch.equal(many.batch[0][..., 0].long(), many.batch[1])
+
+
+def stream() -> Data:
+    data = problem.build(problem.bind("linear_regression(features=3)")).train
+    assert data.fresh is not None
+    return data
+
+
+def test_a_stream_never_repeats_and_is_a_property_of_the_seed():
+    data = stream().to(torch.device("cpu"), torch.float64)
+    many, alone = Sampler(data, [5, 9, 5], 100, "online"), Sampler(data, [9], 100, "online")
+    seen = [data.tensors[0]]
+    for step in range(25):
+        many.fill(step)
+        alone.fill(step)
+        assert torch.equal(many.batch[0][1], alone.batch[0][0])
+        assert torch.equal(many.batch[1][0], many.batch[1][2])
+        seen += [many.batch[0][0].clone(), many.batch[0][1].clone()]
+    everything = torch.cat(seen)
+    assert everything.dtype == torch.float64
+    assert len(everything.unique(dim=0)) == len(everything) == 1000 + 25 * 200
+    many.fill(2)
+    assert torch.equal(many.batch[0][1], seen[6])
+
+
+def test_a_stream_is_of_the_distribution_of_the_training_examples():
+    """The same linear map and noise: least squares on the stream finds the coefficients of the training set."""
+    data = stream()
+    sampler = Sampler(data, [0], 20000, "online")  # more than the training set has
+    sampler.fill(0)
+
+    def fitted(x, y):
+        with_one = torch.cat([x, torch.ones(len(x), 1)], dim=1).double()
+        solution = torch.linalg.lstsq(with_one, y.double()).solution
+        return solution, (with_one @ solution - y).square().mean()
+
+    (theirs, noise), (ours, same) = fitted(*data.tensors), fitted(*(t[0] for t in sampler.batch))
+    assert torch.allclose(ours, theirs, atol=0.08)  # five standard errors of 0.5/√1000
+    assert same == pytest.approx(0.25, rel=0.05) and noise == pytest.approx(0.25, rel=0.25)
+
+
+def test_a_fixed_set_has_no_stream():
+    with pytest.raises(UsageError, match=r"order online needs a problem that draws its examples.*choose reshuffle"):
+        Sampler(Data((torch.zeros(3, 2),)), [0], 1, "online")
+    with pytest.raises(UsageError, match="order online needs batch_size >= 1, got 0"):
+        Run("linear_regression", "sgd", order="online", batch_size=0)
+
+
+def test_training_online_follows_the_gradient_of_the_generalization_error():
+    """The fixed set is learnt by heart where it is small; a stream's training and test loss agree (section 8.1.3)."""
+    found = {}
+    for order in ("reshuffle", "online"):
+        run = Run.make("linear_regression(features=900)", "sgd(lr=0.0005)", order=order, steps=1500, eval_every=1500)
+        train_group([run], lambda result, order=order: found.update({order: result.summary}))
+    fixed, online = found["reshuffle"], found["online"]
+    assert fixed["final_train_loss"] < 0.3 * fixed["final_test_loss"]
+    assert online["final_train_loss"] == pytest.approx(online["final_test_loss"], rel=0.2)
+    assert online["final_test_loss"] < 0.5 * fixed["final_test_loss"]
 
 
 def test_the_whole_split_is_not_copied():
