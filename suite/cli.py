@@ -120,6 +120,7 @@ def compare(**options: Any) -> None:
 @click.option("--steps", type=int, help="How many steps.")
 @click.option("--epochs", type=int, help="How many epochs.  [default: the problem's]")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--grow-every", type=int, default=0, metavar="N", help="Double the minibatches after each N steps.")
 @click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
 @click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")

@@ -40,6 +40,9 @@ class Lanes(Protocol):
     def keep(self, lanes: Sequence[int]) -> Lanes | None:
         """The given lanes by themselves, or None where the others' rows have to stay."""
 
+    def resize(self, size: int) -> None:
+        """Go on with minibatches of another size."""
+
 
 def lanes_of(
     problem: Problem,
@@ -175,6 +178,14 @@ class Together:
                 count[kind] -= excess
         return each_lane
 
+    def resize(self, size: int) -> None:
+        calls, excused = self.objective.calls, self.objective.excused
+        self.sampler = Sampler(self.problem.train, self.seeds, size, self.sampler.order)
+        self.objective = Objective(self.problem, len(self.specs), self.sampler.batch)
+        self.objective.calls, self.objective.excused = calls, excused
+        self.sampler.fill(0)
+        self._record()
+
     def keep(self, lanes: Sequence[int]) -> Together:
         kept = Together.__new__(Together)
         index = torch.tensor(list(lanes), device=self.theta.device)
@@ -292,6 +303,14 @@ class Apart:
 
     def calls(self) -> list[Counter[str]]:
         return [oracle.calls for oracle in self.oracles]
+
+    def resize(self, size: int) -> None:
+        calls = self.calls()
+        self.sampler = Sampler(self.problem.train, self.seeds, size, self.sampler.order)
+        self.sampler.fill(0)
+        self._bind()
+        for oracle, counted in zip(self.oracles, calls, strict=True):
+            oracle.calls = counted
 
     def keep(self, lanes: Sequence[int]) -> None:
         """The others are not stepped any more; their rows stay, for the optimizers hold views of them."""

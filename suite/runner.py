@@ -125,6 +125,8 @@ class _Group:
                 return
             self._part(first_bad, stop)
             at = stop
+            if run.grow_every and at % run.grow_every == 0 and self._alive:
+                self._grow()
             if self._alive and (at % run.eval_every == 0 or at == run.steps):
                 self._evaluate(at)
         self._end(dict.fromkeys(self._alive, ("done", "")))
@@ -137,8 +139,15 @@ class _Group:
         """The steps after which to look: evaluations, and often enough to set diverged lanes aside."""
         run, at = self.run, 0
         while at < run.steps:
-            at = min(at + WATCH, (at // run.eval_every + 1) * run.eval_every, run.steps)
+            marks = [every * (at // every + 1) for every in (run.eval_every, run.grow_every) if every]
+            at = min(at + WATCH, run.steps, *marks)
             yield at
+
+    def _grow(self) -> None:
+        """Double the minibatches, up to the whole training split."""
+        size = min(2 * self.lanes.sampler.size, len(self.made.train))
+        if size != self.lanes.sampler.size:
+            self.lanes.resize(size)
 
     def _steps(self, start: int, stop: int) -> dict[int, int]:
         """Take the steps from ``start`` to ``stop``; lane -> the first step whose loss was not finite."""

@@ -28,6 +28,9 @@ class Run:
         steps: how many steps.
         eval_every: evaluate at step 0, at every multiple of this, and at the end.
         batch_size: examples in a minibatch; 0 for the whole training split.
+        grow_every: double the minibatches after each so many steps, up to the whole split
+            (*Deep Learning*, section 8.3.1); 0 for never. Step k's minibatch is the one that it
+            would be had the run begun with that size.
         until_target: end at the first evaluation that meets the problem's target.
         order: how minibatches are drawn; ``reshuffle`` a new permutation each epoch,
             ``shuffle_once`` one permutation for all, ``with_replacement`` independent draws,
@@ -47,6 +50,7 @@ class Run:
     device: str = "cpu"
     dtype: str = "float32"
     until_target: bool = False
+    grow_every: int = 0
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str, value: Any) -> None:
@@ -54,6 +58,7 @@ class Run:
                 raise UsageError(f"run: {rule}, got {value!r}")
 
         need(self.steps >= 0, "steps must be >= 0", self.steps)
+        need(self.grow_every >= 0, "grow_every must be >= 0", self.grow_every)
         need(self.eval_every >= 1, "eval_every must be >= 1", self.eval_every)
         need(self.batch_size >= 0, "batch_size must be >= 1, or 0 for the whole split", self.batch_size)
         need(0 <= self.seed < 2**31, "seed must be in [0, 2147483647]", self.seed)

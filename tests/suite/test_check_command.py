@@ -14,7 +14,7 @@ from suite.other_checks import check_initializer, check_problem
 
 HERE = Path(__file__).parent
 
-BROKEN = '''
+BROKEN = """
 import torch
 from problems import Data, Problem, problem
 from problems.layout import Layout, dense
@@ -45,7 +45,7 @@ def unseeded():
 @initializer()
 def short():
     return lambda problem, generator: torch.zeros(3)
-'''
+"""
 
 
 @pytest.mark.parametrize("entry", list(initializer), ids=lambda entry: entry.name)

@@ -125,3 +125,36 @@ def test_an_interrupt_ends_the_workers():
     with pytest.raises(KeyboardInterrupt):
         engine.train(runs, jobs=2, on_result=lambda result: None)
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("text", ["sgd(lr=0.1)", "torch.SGD(lr=0.1)"])
+def test_minibatches_may_grow(text):
+    """Plain steps on growing minibatches against the written-out loop."""
+    import torch
+
+    from problems.names import parse
+    from problems.problem import problem
+    from suite.sampler import epoch_order, generator
+
+    run = _run(text, seed=3, steps=9, eval_every=9, batch_size=50, grow_every=3, dtype="float64")
+    result = _train([run])[run]
+    made = problem.build(parse(run.problem)).to("cpu", torch.float64)
+    theta = made.start(generator(3, "start")).double()
+    for k in range(9):
+        size = 50 * 2 ** (k // 3)
+        per_epoch = 200 // size
+        order = epoch_order("reshuffle", 200, size, 3, k // per_epoch)
+        rows = order[k % per_epoch * size : (k % per_epoch + 1) * size]
+        leaf = theta.clone().requires_grad_()
+        made.loss(leaf, tuple(t[rows] for t in made.train.tensors)).backward()
+        theta = theta - 0.1 * leaf.grad
+    expected = float(made.loss(theta, made.train.tensors))
+    assert result.summary["final_train_loss"] == pytest.approx(expected, rel=1e-12)
+    assert result.summary["gradient_calls"] == 9
+
+
+def test_growing_lanes_go_as_each_alone():
+    runs = [_run(f"adam(lr={lr})", seed, batch_size=10, grow_every=15) for lr in (0.1, 0.01) for seed in range(2)]
+    together = _train(runs)
+    for run in runs:
+        assert _train([run])[run].trace == together[run].trace
