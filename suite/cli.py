@@ -76,9 +76,27 @@ def cli() -> None:
     """
 
 
+def _data_folder(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+    """Look for data there, in this process and in those that it starts."""
+    if folder is not None:
+        if not Path(folder).is_dir():
+            raise UsageError(f"data: {folder} is not a folder")
+        os.environ["SUITE_DATA"] = str(Path(folder).resolve())
+
+
+_DATA = click.option(
+    "--data",
+    metavar="DIR",
+    callback=_data_folder,
+    expose_value=False,
+    help="Where data sets are.  [default: SUITE_DATA]",
+)
+
+
 def _shared(command: Any) -> Any:
     """The options that commands which train have in common."""
     options = (
+        _DATA,
         click.option("--device", default="cpu", show_default=True, help="Where to train, such as cpu or cuda."),
         click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
         click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are kept."),
@@ -138,6 +156,7 @@ def run(**options: Any) -> None:
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
 @click.option("--device", default="cpu", show_default=True, help="Where to measure, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@_DATA
 @click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="To spend on each, about.")
 @click.option("--compare", nargs=2, metavar="A B", help="How much more a step of A costs than one of B, by turns.")
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where costs are kept.")
@@ -157,6 +176,7 @@ def cost(**options: Any) -> None:
 
 @cli.command()
 @click.argument("name")
+@_DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(**options: Any) -> None:
@@ -181,6 +201,7 @@ def list_names(kind: str | None, full: bool, as_json: bool) -> None:
 
 
 @cli.group(invoke_without_command=True)
+@_DATA
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def data(ctx: click.Context, as_json: bool) -> None:

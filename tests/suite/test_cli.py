@@ -355,3 +355,15 @@ def test_methods_for_all_examples_get_them_unless_told_otherwise(tmp_path):
 
     assert sizes() == 0
     assert sizes("--batch-size", "16") == 16
+
+
+def test_a_folder_of_data_may_be_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("SUITE_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    done = CliRunner().invoke(cli, ["data", "--data", str(tmp_path / "here"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert os.environ["SUITE_DATA"] == str((tmp_path / "here").resolve())
+    monkeypatch.delenv("SUITE_DATA")
+    done = CliRunner().invoke(cli, ["run", "mnist_mlp", "sgd", "--data", str(tmp_path / "nowhere")])
+    assert done.exit_code == 2 and "nowhere is not a folder" in done.output
