@@ -13,9 +13,8 @@ from suite.cli import cli
 from suite.cost import PARTS, measure, ratios
 from suite.costs import load_costs, price, save
 from suite.engine import train
-from suite.frames import frames
 from suite.spec import Run
-from suite.store import StoreError
+from suite.store import Store, StoreError, load
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +58,8 @@ def test_a_folder_that_cannot_be_written_is_said(adam, tmp_path):
 def test_curves_are_priced_by_structure_and_not_by_numbers(adam, tmp_path):
     save(adam, tmp_path)
     runs = [Run.make("digits_mlp", f"adam(lr={lr})", steps=20, eval_every=10, batch_size=32) for lr in (0.1, 0.01)]
-    results = []
-    train(runs, on_result=results.append)
-    table, traces = frames(results)
+    train(runs, on_result=Store(tmp_path).save)
+    table, traces = load(tmp_path)
     costs = load_costs(tmp_path)
     other = costs.assign(seconds=2 * costs["seconds"], **{"environment.processor": "half as quick"})
     priced = price(traces, pd.concat([costs, other]), table)
