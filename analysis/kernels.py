@@ -1,0 +1,251 @@
+"""How the curvature of one chunk of data meets vectors.
+
+A kernel is built once at a point and used for every product there. ``one`` takes the parts of
+one vector, one a piece of θ; ``many`` those of k vectors, with k in front.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from analysis.objective import Batch, CurvatureError, Objective, gradients
+
+Parts = Sequence[Tensor | None]  # None for zeros
+TRUSTED = {torch.float32: 1e-3, torch.float64: 1e-8}  # how far two kernels' products may be apart, relatively
+WORTH = 1.0  # seconds to be won from which on another kernel is tried; building one takes about as long
+
+
+class Kernel(Protocol):
+    """Products with the curvature of one chunk."""
+
+    def one(self, parts: Sequence[Tensor]) -> Parts:
+        """The product with one vector."""
+
+    def many(self, parts: Sequence[Tensor]) -> Parts:
+        """The products with k vectors."""
+
+
+class Retained:
+    """The gradient with its graph kept: a product is one more pass back through both.
+
+    Hv = ∂/∂θ ⟨∇ℓ(θ), v⟩ (Pearlmutter 1994).
+    """
+
+    def __init__(self, objective: Objective, chunk: Batch) -> None:
+        pieces = objective.leaves()
+        self.pieces = list(pieces.values())
+        with objective.guarded():
+            grads = gradients(objective.value_of(pieces, chunk), self.pieces, create_graph=True)
+        # a piece that the gradient does not depend on has zero rows
+        self.used = [i for i, g in enumerate(grads) if g is not None and g.requires_grad]
+        self.grads = [g for g in grads if g is not None and g.requires_grad]
+
+    def one(self, parts: Sequence[Tensor]) -> Parts:
+        return self._back(parts, batched=False)
+
+    def many(self, parts: Sequence[Tensor]) -> Parts:
+        return self._back(parts, batched=True)
+
+    def _back(self, parts: Sequence[Tensor], batched: bool) -> Parts:
+        if not self.grads:
+            return [None] * len(self.pieces)
+        cotangents = [parts[i] for i in self.used]
+        return torch.autograd.grad(
+            self.grads, self.pieces, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=batched
+        )
+
+    def convolves(self) -> bool:
+        """Whether the graph holds a convolution."""
+        seen, todo = set(), [g.grad_fn for g in self.grads]
+        while todo:
+            node = todo.pop()
+            if node is None or node in seen:
+                continue
+            if "Convolution" in node.name():
+                return True
+            seen.add(node)
+            todo += [before for before, _ in node.next_functions]
+        return False
+
+
+class Linearized:
+    """The derivative of the gradient as a program of what depends on v alone (``torch.func.linearize``).
+
+    Args:
+        compiled: the program is compiled, in seconds to minutes, for one vector and for each
+            number of vectors that it meets.
+
+    Raises:
+        Exception: whatever torch raises for a model that forward mode cannot differentiate.
+    """
+
+    def __init__(self, objective: Objective, chunk: Batch, compiled: bool = False) -> None:
+        pieces = {name: t.detach() for name, t in objective.pieces.items()}
+
+        def gradient(*parts: Tensor) -> tuple[Tensor, ...]:
+            found = torch.func.grad(lambda p: objective.loss_of(p, chunk))(dict(zip(pieces, parts, strict=True)))
+            return tuple(found.values())
+
+        with objective.guarded():
+            _, product = torch.func.linearize(gradient, *pieces.values())
+        self._one: Callable[..., Any] = product
+        self._many: Callable[..., Any] = torch.vmap(product)
+        if compiled:
+            self._one, self._many = (torch.compile(f, dynamic=False) for f in (self._one, self._many))
+
+    def one(self, parts: Sequence[Tensor]) -> Parts:
+        with torch.no_grad():
+            return self._one(*parts)
+
+    def many(self, parts: Sequence[Tensor]) -> Parts:
+        with torch.no_grad():
+            return self._many(*parts)
+
+
+class GaussNewton:
+    """JᵀHJ with J the outputs' derivative by θ and H the criterion's Hessian by the outputs, graphs kept.
+
+    Jv is ∂/∂w ⟨Jᵀw, v⟩, since Jᵀw is linear in w; Schraudolph 2002, *Fast curvature matrix-vector
+    products*.
+    """
+
+    def __init__(self, objective: Objective, chunk: Batch) -> None:
+        pieces = objective.leaves()
+        self.pieces = list(pieces.values())
+        with objective.guarded():
+            self.outputs = objective.outputs_of(pieces, chunk)
+            self.weight = torch.zeros_like(self.outputs, requires_grad=True)
+            back = gradients(self.outputs, self.pieces, grad_outputs=self.weight, create_graph=True)
+            self.point = self.outputs.detach().requires_grad_()
+            self.slope = gradients(objective.criterion_of(self.point, chunk), [self.point], create_graph=True)[0]
+        self.used = [i for i, g in enumerate(back) if g is not None and g.requires_grad]
+        self.back = [g for g in back if g is not None and g.requires_grad]
+
+    def one(self, parts: Sequence[Tensor]) -> Parts:
+        return self._product(parts, batched=False)
+
+    def many(self, parts: Sequence[Tensor]) -> Parts:
+        return self._product(parts, batched=True)
+
+    def _product(self, parts: Sequence[Tensor], batched: bool) -> Parts:
+        if not self.back or self.slope is None or not self.slope.requires_grad:
+            return [None] * len(self.pieces)
+        options: dict[str, Any] = {"retain_graph": True, "allow_unused": True, "is_grads_batched": batched}
+        (forward,) = torch.autograd.grad(self.back, self.weight, [parts[i] for i in self.used], **options)
+        (curved,) = torch.autograd.grad(self.slope, self.point, forward, **options)
+        return torch.autograd.grad(self.outputs, self.pieces, curved, **options)
+
+
+def per_example(objective: Objective) -> Callable[[Any, Batch], Tensor]:
+    """The losses [n] of a chunk's examples, one call of the model for all of them."""
+
+    def losses(pieces: Any, chunk: Batch) -> Tensor:
+        def single(out: Tensor, example: Batch) -> Tensor:
+            return objective.criterion_of(out.unsqueeze(0), tree_map(lambda t: t.unsqueeze(0), example))
+
+        return torch.vmap(single)(objective.outputs_of(pieces, chunk), chunk)
+
+    return losses
+
+
+# choosing -------------------------------------------------------------------------------
+
+
+def hessian_kernel(method: str, expected: int, chunks: int) -> Callable[[Objective, Batch], Kernel]:
+    """What builds the kernel of each chunk.
+
+    Args:
+        method: ``retained``, ``linearized``, ``compiled``, or ``auto``: retained, unless the
+            model convolves, the products to come are worth the trial, and a linearized one
+            proves quicker on the first chunk.
+        expected: how many products will be asked for.
+        chunks: how many chunks there are.
+
+    Raises:
+        CurvatureError: an unknown method.
+    """
+    if method == "retained":
+        return Retained
+    if method in ("linearized", "compiled"):
+        return lambda objective, chunk: _trusted(Linearized(objective, chunk, method == "compiled"), objective, chunk)
+    if method != "auto":
+        raise CurvatureError(f"curvature: method must be auto, retained, linearized or compiled, got {method!r}")
+    chosen: list[Callable[[Objective, Batch], Kernel]] = []
+
+    def build(objective: Objective, chunk: Batch) -> Kernel:
+        if chosen:
+            return chosen[0](objective, chunk)
+        plain = Retained(objective, chunk)
+        other = _quicker(plain, objective, chunk, expected, chunks) if plain.convolves() else None
+        chosen.append(Retained if other is None else Linearized)
+        return plain if other is None else other
+
+    return build
+
+
+def _quicker(plain: Retained, objective: Objective, chunk: Batch, expected: int, chunks: int) -> Kernel | None:
+    """A linearized kernel if all the products to come take less time with it, its building counted."""
+    slow = _seconds(plain, objective)
+    if 0.3 * slow * expected < WORTH:
+        return None
+    began = time.perf_counter()
+    try:
+        other = Linearized(objective, chunk)
+        build = time.perf_counter() - began
+        quick = _seconds(other, objective)
+        same = _agree(other, plain, objective)
+    except Exception:  # forward mode lacks a rule, or the model looks at values: each raises in its own way
+        return None
+    # the building for this chunk is spent already
+    return other if same and quick * expected * chunks + build * (chunks - 1) < slow * expected * chunks else None
+
+
+def _trusted(kernel: Linearized, objective: Objective, chunk: Batch) -> Kernel:
+    """The kernel, once its products have been held against the retained graph's."""
+    if not _agree(kernel, Retained(objective, chunk), objective):
+        raise CurvatureError(
+            "curvature: the linearized or compiled product differs from the plain one; use method='retained'"
+        )
+    return kernel
+
+
+def _agree(kernel: Kernel, plain: Kernel, objective: Objective) -> bool:
+    probe = list(objective.split(_probe(objective)).values())
+    pairs = list(zip(kernel.one(probe), plain.one(probe), probe, strict=True))
+    wrong = sum(float((_whole(a, like) - _whole(b, like)).square().sum()) for a, b, like in pairs)
+    size = sum(float(_whole(b, like).square().sum()) for _, b, like in pairs)
+    return wrong <= TRUSTED.get(objective.dtype, 1e-2) ** 2 * size
+
+
+def _whole(part: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if part is None else part
+
+
+def _probe(objective: Objective) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(objective.size, generator=generator).to(objective.device, objective.dtype)
+
+
+def _seconds(kernel: Kernel, objective: Objective) -> float:
+    """The time of one product: the quicker of two after one to warm up."""
+    probe = list(objective.split(_probe(objective)).values())
+    times = []
+    for _ in range(3):
+        synchronize(objective.device)
+        began = time.perf_counter()
+        kernel.one(probe)
+        synchronize(objective.device)
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for an accelerator, so that a clock means something."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()

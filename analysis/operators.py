@@ -1,0 +1,228 @@
+"""Curvature as symmetric linear operators: the Hessian, Gauss-Newton matrices, gradient covariances.
+
+An :class:`Operator` multiplies vectors [D] or blocks [k, D] and counts its products. At one
+point the forward pass and the gradient's graph are built once per chunk of data and serve
+every product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.kernels import GaussNewton, Kernel, Parts, hessian_kernel, per_example
+from analysis.objective import Batch, CurvatureError, Objective, gradients
+
+MEMORY = 2 << 30  # bytes of graphs that are kept
+
+
+class Operator:
+    """A symmetric matrix [D, D] that is known by its products.
+
+    Args:
+        apply: vectors [k, D] -> products [k, D].
+
+    ``products`` counts vectors multiplied so far; ``notes`` say what a reader of results should know.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[Tensor], Tensor],
+        size: int,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._apply = apply
+        self.size, self.dtype, self.device = size, dtype, torch.device(device)
+        self.notes = notes
+        self.products = 0
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        """Products [k, D] with k vectors [k, D].
+
+        Raises:
+            CurvatureError: a product is not finite, as at a point where the loss is not twice
+                differentiable.
+        """
+        self.products += len(vectors)
+        out = self._apply(vectors)
+        if not torch.isfinite(out).all():
+            raise CurvatureError(
+                "curvature: a product is not finite; the loss is not twice differentiable at this point, "
+                "or overflows there"
+            )
+        return out
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        """The product with a vector [D] or with the columns of a matrix [D, k]."""
+        if other.shape[:1] != (self.size,) or other.dim() > 2:
+            raise CurvatureError(f"curvature: a vector must have {self.size} numbers, got shape {tuple(other.shape)}")
+        if other.dim() == 1:
+            return self.apply(other.unsqueeze(0))[0]
+        return self.apply(other.T.contiguous()).T
+
+    def dense(self) -> Tensor:
+        """The matrix [D, D], by D products in blocks, made symmetric."""
+        rows = torch.empty(self.size, self.size, dtype=self.dtype, device=self.device)
+        for at in range(0, self.size, 32):
+            block = torch.zeros(min(32, self.size - at), self.size, dtype=self.dtype, device=self.device)
+            block[torch.arange(len(block)), at + torch.arange(len(block))] = 1
+            rows[at : at + len(block)] = self.apply(block)
+        return (rows + rows.T) / 2
+
+    def to_scipy(self) -> Any:
+        """This operator as a ``scipy.sparse.linalg.LinearOperator``."""
+        from scipy.sparse.linalg import LinearOperator
+
+        kind = torch.empty(0, dtype=self.dtype).numpy().dtype
+
+        def matmat(x: Any) -> Any:
+            rows = torch.as_tensor(np.ascontiguousarray(x.T, dtype=kind), device=self.device)
+            return self.apply(rows).T.cpu().numpy()
+
+        def matvec(x: Any) -> Any:
+            return matmat(x.reshape(-1, 1))[:, 0]
+
+        shape = (self.size, self.size)
+        return LinearOperator(shape, matvec=matvec, rmatvec=matvec, matmat=matmat, rmatmat=matmat, dtype=kind)
+
+
+def operator(matrix: Any) -> Operator:
+    """An operator of what people have: an Operator, a symmetric tensor or array [D, D], a SciPy LinearOperator.
+
+    Raises:
+        CurvatureError: it is not square, or not symmetric.
+    """
+    if isinstance(matrix, Operator):
+        return matrix
+    if len(matrix.shape) != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise CurvatureError(f"curvature: a matrix must be square, got shape {tuple(matrix.shape)}")
+    size = int(matrix.shape[0])
+    if isinstance(matrix, np.ndarray):
+        matrix = torch.from_numpy(np.ascontiguousarray(matrix))
+    if isinstance(matrix, Tensor):
+        if not torch.allclose(matrix, matrix.T, rtol=1e-4, atol=1e-5 * float(matrix.abs().max())):
+            raise CurvatureError("curvature: the matrix is not symmetric")
+        found = matrix
+        return Operator(lambda v: v @ found, size, found.dtype, found.device)
+
+    def apply(vectors: Tensor) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(matrix.matmat(vectors.numpy().T).T)).to(vectors.dtype)
+
+    single = matrix.dtype in (np.float32, np.float16)
+    return Operator(apply, size, torch.float32 if single else torch.float64)
+
+
+def hessian(objective: Objective, *, method: str = "auto", memory: int = MEMORY, expected: int = 100) -> Operator:
+    """∇²L at the objective's point.
+
+    Args:
+        method: how products are computed: ``auto``, ``retained``, ``linearized`` or ``compiled``
+            (see ``analysis.kernels``).
+        memory: bytes of graphs to keep; what does not fit is built anew for every product.
+        expected: how many products will be asked for, which decides whether building a
+            quicker kernel pays.
+    """
+    return _summed(objective, hessian_kernel(method, expected, len(objective.chunks)), memory)
+
+
+def gauss_newton(objective: Objective, *, memory: int = MEMORY) -> Operator:
+    """The generalized Gauss-Newton matrix JᵀHJ: J of the outputs by θ, H of the criterion by the outputs.
+
+    Positive semidefinite for a convex criterion; for softmax cross-entropy it is the Fisher matrix. A
+    penalty on θ is not part of it.
+    """
+    return _summed(objective, GaussNewton, memory)
+
+
+def gradient_covariance(objective: Objective, *, centered: bool = True, memory: int = MEMORY) -> Operator:
+    """(1/n) Σᵢ gᵢgᵢᵀ − ḡḡᵀ over the examples' gradients gᵢ and their mean ḡ.
+
+    Args:
+        centered: without ḡḡᵀ it is the second moment, also called the empirical Fisher matrix.
+
+    The criterion must be a mean over examples. Products go through the examples' losses
+    (outputs sᵢ of a Gauss-Newton matrix with H = I/n), so no gᵢ is formed.
+    """
+    losses = replace(objective, predict=per_example(objective), criterion=lambda s, _: 0.5 * s.square().mean())
+    second = gauss_newton(losses, memory=memory)
+    if not centered:
+        return second
+    mean = _mean_gradient(losses)
+    moment = second._apply
+    return Operator(
+        lambda v: moment(v) - (v @ mean).unsqueeze(1) * mean, second.size, second.dtype, second.device, second.notes
+    )
+
+
+def _mean_gradient(losses: Objective) -> Tensor:
+    return Objective(
+        lambda pieces, chunk: losses.outputs_of(pieces, chunk).mean(),
+        losses.pieces,
+        losses.chunks,
+        losses.weights,
+        fixed=losses.fixed,
+        guards=losses.guards,
+    ).gradient()
+
+
+def _summed(objective: Objective, build: Callable[[Objective, Batch], Kernel], memory: int) -> Operator:
+    """Σ_c w_c × the kernel of chunk c."""
+    chunks = list(objective.chunks)
+    kept = _fitting(objective, memory) if len(chunks) > 1 else 1
+    first = [build(objective, chunk) for chunk in chunks[:kept]]
+
+    def kernel(i: int) -> Kernel:
+        return first[i] if i < len(first) else build(objective, chunks[i])
+
+    batched = [True]  # until a kernel says that it cannot take blocks
+
+    def apply(vectors: Tensor) -> Tensor:
+        out = torch.zeros_like(vectors)
+        into = list(objective.split(out).values())
+        parts = list(objective.split(vectors.contiguous()).values())
+        for i, weight in enumerate(objective.weights):
+            found = kernel(i)
+            if len(vectors) > 1 and batched[0]:
+                try:
+                    _add(into, found.many(parts), weight)
+                    continue
+                except RuntimeError:  # vmap has no rule for something in the graph
+                    batched[0] = False
+            for k in range(len(vectors)):
+                _add([t[k] for t in into], found.one([p[k] for p in parts]), weight)
+        return out
+
+    notes = list(objective.notes)
+    if kept < len(chunks):
+        notes.append(f"{len(chunks) - kept} of {len(chunks)} chunks are built anew for every product (memory)")
+    return Operator(apply, objective.size, objective.dtype, objective.device, tuple(notes))
+
+
+def _add(into: list[Tensor], parts: Parts, weight: float) -> None:
+    for target, part in zip(into, parts, strict=True):
+        if part is not None:
+            target.add_(part.detach(), alpha=weight)
+
+
+def _fitting(objective: Objective, memory: int) -> int:
+    """How many chunks' graphs fit into so many bytes, by what autograd saves for the first one."""
+    own = {t.untyped_storage().data_ptr() for t in objective.pieces.values()}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), objective.guarded():
+        pieces = objective.leaves()
+        gradients(objective.value_of(pieces, objective.chunks[0]), list(pieces.values()), create_graph=True)
+    return min(len(objective.chunks), memory // max(1, sum(saved.values())))
