@@ -175,6 +175,42 @@ def cost(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("problem")
+@click.argument("optimizer", required=False)
+@click.option("--top", type=click.IntRange(0), default=10, show_default=True, help="Largest eigenvalues.")
+@click.option("--bottom", type=click.IntRange(0), default=0, show_default=True, help="Smallest eigenvalues.")
+@click.option("--density", is_flag=True, help="Also the spectral density, and what follows from it.")
+@click.option("--at", default="0", show_default=True, metavar="STEPS", help="Steps: 0,100,1000, or log:1000.")
+@click.option(
+    "--matrix", default="hessian", show_default=True, metavar="NAMES", help="Or gauss_newton, gradient_covariance."
+)
+@click.option("--layers", is_flag=True, help="Also of the block of each layer's parameters.")
+@click.option("--split", default="train", show_default=True, help="Whose examples: train, valid or test.")
+@click.option("--examples", type=click.IntRange(0), default=0, help="Only the first so many.  [default: all]")
+@click.option("--chunk", type=click.IntRange(1), help="Examples at a time; bounds memory.  [default: 1024]")
+@click.option("--tol", type=float, default=1e-6, show_default=True, help="Residual, relative to the largest.")
+@click.option("--basis", type=click.IntRange(1), help="Vectors held.  [default: as memory allows]")
+@click.option("--probes", type=click.IntRange(1), default=10, show_default=True, help="Of the density.")
+@click.option("--lanczos-steps", type=click.IntRange(1), default=100, show_default=True, help="Of each probe.")
+@click.option("--method", default="auto", show_default=True, help="Or lanczos, dense.")
+@click.option("--initializer", default="default", show_default=True, help="Where training starts.")
+@click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the start, the minibatches and the probes.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@_DATA
+@click.option("--figure", metavar="FILE", help="Spectra, and their course, as .svg, .png or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def spectrum(**options: Any) -> None:
+    """Eigenvalues of PROBLEM's Hessian, at its start or along training with OPTIMIZER."""
+    from suite.spectrum_command import spectrum
+
+    sys.exit(spectrum(**options))
+
+
+@cli.command()
 @click.argument("name")
 @_DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")
