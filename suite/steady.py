@@ -2,9 +2,9 @@
 
 PyTorch computes ``pow``, ``tanh`` and their like for most of a vector with SIMD code and for
 its last few numbers with the C library, which may round otherwise. Which numbers are last
-depends on how many lanes stand in the vector. Here every lane meets the same code: lane
-scalars are padded to a full block, and larger operands are run lane by lane unless each
-lane fills whole blocks. Kernels that IEEE 754 defines to the last bit need none of this.
+depends on how many lanes stand in the vector. Here every lane meets the same code: small
+operands are filled up to whole blocks, and larger ones are run lane by lane unless each lane
+fills whole blocks. Kernels that IEEE 754 defines to the last bit need none of this.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ EXACT = frozenset(
         "masked_fill", "floor", "ceil", "round", "trunc", "floor_divide", "remainder", "fmod",
     }
 )  # fmt: skip
+SMALL = 4096  # numbers of a lane up to which filling up costs less than a call for each lane
+POWERS = (0, 1, 2, 3)  # which PyTorch multiplies out
 Kernel = Callable[[], Any]
 
 
@@ -40,14 +42,15 @@ def steady(op: Op, dynamic: set[int]) -> list[Kernel] | None:
     """
     from suite.tape import key_of
 
-    if not op.pointwise or op.func.overloadpacket.__name__ in EXACT or len(op.outs) != 1:
+    if not op.pointwise or len(op.outs) != 1 or _exact(op):
         return None
     out = op.outs[0]
     if out.device.type != "cpu" or out.dim() == 0 or out.numel() // max(1, len(out)) % BLOCK == 0:
         return None
     if dynamic & {key_of(out), *op.reads} or any(isinstance(v, Tensor) for v in op.kwargs.values()):
         return None
-    return _padded(op, out) if out.dim() == 1 else _by_lane(op, out)
+    alike = all(v.size() == out.size() or v.dim() == 0 for v in op.args if isinstance(v, Tensor))
+    return _padded(op, out) if alike and out.numel() <= SMALL * len(out) else _by_lane(op, out)
 
 
 def _call(op: Op, arguments: list[Any], out: Tensor) -> Kernel:
@@ -56,19 +59,26 @@ def _call(op: Op, arguments: list[Any], out: Tensor) -> Kernel:
     return partial(function, *arguments, **op.kwargs, **{names[0]: out})
 
 
+def _exact(op: Op) -> bool:
+    name = op.func.overloadpacket.__name__
+    powers = name == "pow" and isinstance(op.args[1], int | float) and op.args[1] in POWERS
+    return name in EXACT or powers
+
+
 def _padded(op: Op, out: Tensor) -> list[Kernel]:
-    """One number per lane: the same kernel on vectors filled up with ones."""
-    size = -(-len(out) // BLOCK) * BLOCK
+    """The same kernel on vectors filled up with ones to whole blocks."""
+    count = out.numel()
+    size = -(-count // BLOCK) * BLOCK
     first: list[Kernel] = []
     arguments = []
     for value in op.args:
         if isinstance(value, Tensor) and value.size() == out.size():
             wide = torch.ones(size, dtype=value.dtype)
-            first.append(partial(wide[: len(out)].copy_, value))
+            first.append(partial(wide[:count].view(out.size()).copy_, value))
             value = wide
         arguments.append(value)
     result = torch.ones(size, dtype=out.dtype)
-    return [*first, _call(op, arguments, result), partial(out.copy_, result[: len(out)])]
+    return [*first, _call(op, arguments, result), partial(out.copy_, result[:count].view(out.size()))]
 
 
 def _by_lane(op: Op, out: Tensor) -> list[Kernel]:
