@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Bound, Natural, OneOf, Positive
 from suite.optimizers.base import Needs, Optimizer, Oracle, State, dot, optimizer, zeros
 from suite.optimizers.line_search import SearchName, descent, search_named
+from suite.optimizers.zoom import zoom
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+ENOUGH = 0.01  # the share of gᵀg by which a direction has to descend
 Beta = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]  # (g, g before, direction before) -> β
 
 
@@ -69,10 +72,13 @@ def conjugate_gradients(
         minibatch: iterations on each minibatch, which starts again from −g (Le et al. 2011);
             0 for the full batch.
 
-    Where d is not a descent direction, −g takes its place. With ``polak_ribiere_plus`` and ``wolfe``
-    as SciPy's ``minimize(method="CG")``.
+    The strong Wolfe conditions do not see to it that the next direction descends: where it does not,
+    gᵀd > −0.01 gᵀg, the step is searched anew for a point from which it does (Gilbert & Nocedal 1992).
+    Where d is no descent direction all the same, −g takes its place. With ``polak_ribiere_plus`` and
+    ``wolfe`` as SciPy's ``minimize(method="CG")``.
     """
     formula = BETAS[beta]
+    again = partial(zoom, curvature=curvature) if search == "wolfe" else None
 
     def fresh(theta: Tensor) -> State:
         return {"g": zeros(theta), "d": zeros(theta), "k": theta.new_zeros(())}
@@ -86,7 +92,8 @@ def conjugate_gradients(
     def learn(memory: State, d: Tensor, s: Tensor, before: Tensor, after: Tensor) -> State:
         return {"g": before, "d": d, "k": memory["k"] + 1}
 
-    return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch, forgets=True)
+    searched = search_named(search, curvature)
+    return descent(fresh, direction, learn, searched, minibatch=minibatch, forgets=True, sufficient=ENOUGH, again=again)
 
 
 @optimizer(section="8.6.2", reference="Møller 1993", aliases=("scg",), slow=True)

@@ -37,7 +37,7 @@ class Taken(NamedTuple):
 Search = Callable[["Oracle", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor"], Taken]
 
 
-def _promising(theta: Tensor, value: Tensor, s: Tensor, slope: Tensor) -> Tensor:
+def promising(theta: Tensor, value: Tensor, s: Tensor, slope: Tensor) -> Tensor:
     """Whether a step s along which the loss falls by ``slope`` changes θ and the loss by more than rounding."""
     import torch
 
@@ -74,7 +74,7 @@ def armijo(
     """
     slope = dot(g, d)
     length = first + 0 * slope
-    found = ~_promising(theta, value, first * d, first * slope)
+    found = ~promising(theta, value, first * d, first * slope)
     length = length.where(~found, 0.0)
     for _ in range(MOST):
         trial = among(oracle, ~found).value(theta + length * d)
@@ -101,7 +101,7 @@ def wolfe(decrease: float = 1e-4, curvature: float = 0.9) -> Search:
         slope = dot(g, d)
         zero = torch.zeros_like(slope)
         bracket = _Bracket.around(value, slope, zero + first)
-        active = _promising(theta, value, first * d, first * slope)
+        active = promising(theta, value, first * d, first * slope)
         taken = Taken(zero, value, g, ~active)
         if not any_lane(active):
             return taken
@@ -253,6 +253,8 @@ def descent(
     minibatch: int = 0,
     forgets: bool = False,
     first: Callable[[State, Tensor], Tensor] | None = None,
+    sufficient: float = 0.0,
+    again: Callable[..., Taken] | None = None,
 ) -> Optimizer:
     """An optimizer that goes along a direction as far as a line search says.
 
@@ -265,6 +267,9 @@ def descent(
         forgets: memory of one minibatch is of no use on the next.
         first: (memory, g) -> the length to try first; without it the one that would decrease a
             linear loss as much as the last step did, at most 1, and 1.01/‖g‖ at the first step.
+        sufficient, again: where the next direction d′ would not descend enough from where the search
+            ended, g′ᵀd′ > −``sufficient``·g′ᵀg′, another search, ``again``, is asked for a point from
+            which it does; the first one's point is taken if there is none.
 
     A search that finds nothing empties the memory, so that the next direction is −g, and is
     counted in the state's ``misses``. One along −g would find nothing again: θ then stays, until
@@ -288,6 +293,15 @@ def descent(
         alike = torch.where((alike > 0) & (alike < 1), alike, 1.0)
         length = (first(memory, g) if first else alike).where(~state["still"], 0.0)
         taken = search(oracle, theta, value, g, d, length)
+        if again is not None:
+
+            def accepts(length: Tensor, gradient: Tensor) -> Tensor:
+                following = direction(learn(memory, d, length * d, g, gradient), gradient)
+                return dot(gradient, following) <= -sufficient * dot(gradient, gradient)
+
+            poor = taken.found & (taken.length > 0) & ~accepts(taken.length, taken.gradient)
+            better = again(oracle, theta, value, g, d, length.where(poor, 0.0), accepts)
+            taken = either(poor & better.found, better, taken)
         s = taken.length * d
         memory = either(taken.found, learn(memory, d, s, g, taken.gradient), fresh(theta))
         return torch.where(taken.length > 0, theta + s, theta), {

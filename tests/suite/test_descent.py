@@ -15,6 +15,7 @@ from problems.names import UsageError
 from suite.optimizers import optimizer
 from suite.optimizers.conjugate_gradients import BETAS
 from suite.optimizers.line_search import armijo, exact, wolfe
+from suite.optimizers.zoom import zoom
 
 
 def made(spec):
@@ -217,11 +218,13 @@ def test_no_more_evaluations_than_scipy(spec, method, loss, start):
 
 
 @pytest.mark.parametrize(("spec", "method"), METHODS)
-def test_the_trajectory_is_scipys_on_rosenbrock(spec, method):
-    start = (-1.2, 1.0, 0.3, -0.4)
-    points, _, _ = until_flat(spec, rosenbrock, start)
-    theirs, _ = scipys(method, rosenbrock, start)
-    np.testing.assert_allclose(points[:25], theirs[:25], rtol=1e-6, atol=1e-8)
+@pytest.mark.parametrize("start", [(-1.2, 1.0), (1.2, 1.2), (2.0, -2.0), (0.0, 0.0), (-1.2, 1.0, 0.3, -0.4)], ids=str)
+def test_the_trajectory_is_scipys_on_rosenbrock(spec, method, start):
+    """From the first point to the last, with as many evaluations."""
+    points, calls, _ = until_flat(spec, rosenbrock, start)
+    theirs, result = scipys(method, rosenbrock, start)
+    np.testing.assert_allclose(points, theirs, rtol=1e-6, atol=1e-6)
+    assert calls == result.nfev
 
 
 @pytest.mark.parametrize("spec", ["bfgs", "lbfgs", "cg", "scg", "gradient_descent(search='armijo')"])
@@ -275,6 +278,53 @@ def test_wolfe_as_minpack(name, first):
     assert taken.value <= value + 1e-4 * taken.length * g[0]
     assert taken.gradient.abs() <= 0.9 * g.abs()
     assert oracle.calls["gradient"] - 1 == len(calls)
+
+
+@pytest.mark.filterwarnings("ignore::scipy.optimize._linesearch.LineSearchWarning")
+@pytest.mark.parametrize("name", BUMPY)
+@pytest.mark.parametrize("first", [1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("least", [0.0, 0.7, 1.3, 99.0])
+def test_zoom_as_scipys_line_search(name, first, least):
+    """Of the points that meet the Wolfe conditions only those beyond ``least`` will do."""
+
+    def loss(theta):
+        return BUMPY[name](theta[0])
+
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    oracle = PlainOracle(loss)
+    value, g = oracle.gradient(zero)
+    length, calls, _, low, _, slope = scipy.optimize.line_search(
+        lambda x: loss(torch.tensor(x)).item(),
+        lambda x: torch.func.grad(loss)(torch.tensor(x)).numpy(),
+        np.zeros(1),
+        np.ones(1),
+        old_fval=value.item(),
+        old_old_fval=value.item() + first * -g.item() / 2.02,
+        c2=0.4,
+        extra_condition=lambda a, x, f, g: a >= least,
+    )
+    first = torch.tensor(first, dtype=torch.float64)
+    taken = zoom(oracle, zero, value, g, one, first, lambda a, gradient: a >= least, curvature=0.4)
+    assert bool(taken.found) == (slope is not None)
+    if taken.found:
+        assert taken.length.item() == pytest.approx(length, rel=1e-9)
+        assert taken.value.item() == pytest.approx(low)
+        assert taken.gradient.abs() <= 0.4 * g.abs()
+        assert oracle.calls["gradient"] - 1 == calls
+
+
+def test_conjugate_directions_descend_sufficiently():
+    """From the first step on Rosenbrock the search of Moré & Thuente ends where the next direction does not."""
+    start = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+    made_, oracle, theta = made("cg"), PlainOracle(rosenbrock), start
+    state = made_.init(oracle, theta)
+    for _ in range(20):
+        moved, state = made_.step(oracle, state, theta)
+        g = oracle.gradient(moved)[1]
+        beta = BETAS["polak_ribiere_plus"](g, state["memory"]["g"], state["memory"]["d"])
+        following = -g + beta * state["memory"]["d"]
+        assert g @ following <= -0.01 * g @ g
+        theta = moved
 
 
 def test_a_loss_that_is_not_finite_is_too_far():
