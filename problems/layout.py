@@ -27,6 +27,7 @@ class Piece:
         fan_in, fan_out: the numbers of inputs to and outputs of one unit; a convolution
             kernel counts its receptive field. Weights must have them.
         fill: the value of a bias; several values fill equal parts (the gates of an LSTM).
+        recurrent: a weight that takes a layer's state to its next one.
     """
 
     name: str
@@ -35,10 +36,16 @@ class Piece:
     fan_in: int = 0
     fan_out: int = 0
     fill: tuple[float, ...] = (0.0,)
+    recurrent: bool = False
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def gates(self) -> int:
+        """How many matrices a weight stacks along its first axis: the gates of a recurrent layer, else 1."""
+        return self.shape[0] * math.prod(self.shape[2:]) // self.fan_out if self.role == "weight" else 1
 
 
 def dense(name: str, inputs: int, outputs: int, bias: float | None = 0.0) -> list[Piece]:
@@ -67,7 +74,7 @@ def recurrent(name: str, inputs: int, hidden: int, gates: Sequence[float]) -> li
     rows = len(gates) * hidden
     return [
         Piece(f"{name}.input", (rows, inputs), "weight", inputs, hidden),
-        Piece(f"{name}.hidden", (rows, hidden), "weight", hidden, hidden),
+        Piece(f"{name}.hidden", (rows, hidden), "weight", hidden, hidden, recurrent=True),
         Piece(f"{name}.bias", (rows,), "bias", fill=tuple(gates)),
     ]
 

@@ -29,11 +29,13 @@ class Model:
         hidden: the layers whose sums Wx + b a third argument ``between(name, sums)`` of ``apply`` may
             change before anything else is done with them; a layer without the piece of its bias goes
             without it.
+        activation: see :class:`Problem`.
     """
 
     layout: Layout
     apply: Callable[..., Tensor]
     hidden: tuple[str, ...] = ()
+    activation: str = ""
 
 
 def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | None = 0.0) -> Model:
@@ -58,7 +60,7 @@ def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | Non
             x = x if bend is None else bend(x)
         return linear(x, pieces[f"{names[-1]}.weight"], pieces.get(f"{names[-1]}.bias"))
 
-    return Model(layout, apply, tuple(names[:-1]))
+    return Model(layout, apply, tuple(names[:-1]), activation or "linear")
 
 
 def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Model:
@@ -88,7 +90,7 @@ def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Mode
         x = linear(x.flatten(1), pieces["layer1.weight"], pieces.get("layer1.bias"))
         return linear(torch.relu(between("layer1", x)), pieces["layer2.weight"], pieces["layer2.bias"])
 
-    return Model(layout, apply, ("conv1", "conv2", "layer1"))
+    return Model(layout, apply, ("conv1", "conv2", "layer1"), "relu")
 
 
 def cnn_3c3d(classes: int) -> Model:
@@ -122,7 +124,7 @@ def cnn_3c3d(classes: int) -> Model:
             x = torch.relu(between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"))))
         return linear(x, pieces["layer3.weight"], pieces["layer3.bias"])
 
-    return Model(layout, apply, (*paddings, "layer1", "layer2"))
+    return Model(layout, apply, (*paddings, "layer1", "layer2"), "relu")
 
 
 def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip: bool = True) -> Model:
@@ -164,7 +166,7 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
         return linear(torch.relu(x).mean((2, 3)), pieces["layer1.weight"], pieces["layer1.bias"])
 
     convolutions = [f"{name}.{conv}" for name, _, _ in plan for conv in ("conv1", "conv2")]
-    return Model(layout, apply, ("stem", *convolutions))
+    return Model(layout, apply, ("stem", *convolutions), "relu")
 
 
 def recurrent_net(
@@ -237,6 +239,7 @@ def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
         lambda outputs, batch: cross_entropy(outputs, batch[1]),
         *data,
         hidden=model.hidden,
+        activation=model.activation,
         **{"metrics": {"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")}, **rest},
     )
 
@@ -258,5 +261,6 @@ def regressor(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
         squared_error,
         *data,
         hidden=model.hidden,
+        activation=model.activation,
         **rest,
     )

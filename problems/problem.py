@@ -108,6 +108,8 @@ class Problem:
         predict: (pieces, batch) -> outputs.
         hidden: the layers whose sums a third argument ``between(name, sums) -> sums`` of ``predict``
             gets to see and to change; () where ``predict`` has none.
+        activation: the nonlinearity that follows them, ``linear`` or a function of torch such as ``relu``;
+            "" where none is told.
         criterion: (outputs, batch) -> scalar.
         metrics: further means over a batch, by name.
         fixed: tensors of the definition that are not trained, such as the matrix of a quadratic;
@@ -131,6 +133,7 @@ class Problem:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     fixed: Mapping[str, Tensor] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    activation: str = ""
     prepare: Callable[[Pieces, Data], Pieces] | None = None
     penalty: Callable[[Pieces], Tensor] | None = None
     start: Callable[[Generator], Tensor] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from problems.bounds import Bound, Count, Natural, Positive
 from problems.models import mlp
-from problems.problem import Batch, Data, Known, Pieces, Problem, Target, problem
+from problems.problem import Batch, Data, Known, Problem, Target, problem
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -96,15 +96,14 @@ def linear_net(
     def half_squared_error(outputs: Tensor, batch: Batch) -> Tensor:
         return 0.5 * (outputs - batch[1]).square().sum(1).mean()
 
-    def predict(pieces: Pieces, batch: Batch) -> Tensor:
-        return model.apply(pieces, batch[0])
-
     return Problem(
         "linear_net",
         model.layout,
-        predict,
+        lambda pieces, batch, *between: model.apply(pieces, batch[0], *between),
         half_squared_error,
         Data((torch.from_numpy(x).float(), torch.from_numpy(y).float())),
+        hidden=model.hidden,
+        activation=model.activation,
         start=start,
         target=Target("train_loss", 1e-3 * flow(0.0), "lower", "a thousandth of the loss at the start"),
         minimum=Known(0.0, None, "the map is within reach of the net"),
