@@ -171,6 +171,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
     """A block per spectrum: what it is of, its ends, and what its density says."""
     from rich.text import Text
 
+    from analysis.numbers import number
     from suite import tables
 
     for moment in found:
@@ -182,7 +183,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
         tables.show(to, heading, f"  {_facts(moment)}")
         for label, pairs in (("largest", made.top), ("smallest", made.bottom)):
             if len(pairs):
-                values = "  ".join(tables.number(value) for value in pairs.values)
+                values = "  ".join(number(value) for value in pairs.values)
                 worst = pairs.relative.max()
                 tables.show(to, f"  {label:9} {values}", f"  {'':9} residuals up to {worst:.1e} of the largest")
         tables.show(
@@ -191,7 +192,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
 
 
 def _facts(moment: Moment) -> str:
-    from suite.tables import number
+    from analysis.numbers import number
 
     facts = [f"loss {number(moment.loss)}", f"gradient norm {number(moment.gradient)}"]
     if moment.rate and moment.sharpness is not None:
@@ -202,7 +203,7 @@ def _facts(moment: Moment) -> str:
 
 
 def _density_lines(moment: Moment) -> list[str]:
-    from suite.tables import number
+    from analysis.numbers import number
 
     density = moment.spectrum.density
     if density is None:
