@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from problems.names import UsageError
-from suite.environment import check_device
+from suite.environment import check_device, environment
 
 if TYPE_CHECKING:
     from analysis.density import Interval
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from suite.curvature import Moment
 
 FORMATS = (".svg", ".png", ".pdf")
+KEPT = ("top", "bottom", "density", "probes", "steps", "method")  # options by which stored spectra are told apart
 
 
 def spectrum(
@@ -36,6 +37,7 @@ def spectrum(
     split: str,
     examples: int,
     chunk: int | None,
+    results: str,
     figure: str | None,
     as_json: bool,
     quiet: bool,
@@ -48,7 +50,7 @@ def spectrum(
     if figure is not None and Path(figure).suffix.lower() not in FORMATS:
         raise UsageError(f"spectrum: figure must end in {', '.join(FORMATS)}, got {figure!r}")
     check_device(device)
-    from suite import curvature, export, tables
+    from suite import curvature, export, spectra, tables
     from suite.threads import one_thread
 
     unknown = [name for name in names if name not in curvature.MATRICES]
@@ -61,10 +63,13 @@ def spectrum(
     with one_thread():
         found = list(curvature.along(training, at_steps, names, seen, layers=layers, on_progress=say, options=options))
     say("")
+    asked = {"split": split, "examples": examples, "matrices": names, "layers": layers, "at": at_steps}
+    spectra.save(training, found, asked | {key: options[key] for key in KEPT}, results, environment(device))
     if figure is not None:
-        from suite.curvature_figure import draw
+        from suite.curvature_figure import spectrum_chart
 
-        draw(found, Path(figure), f"{problem}{f', {optimizer}' if optimizer else ''}")
+        title = f"{problem}{f', {optimizer}' if optimizer else ''}"
+        spectrum_chart(spectra.frame(found), title).save(figure)
     if as_json:
         click.echo(export.to_json(of_moments(training, found, at != "0")))
     else:
