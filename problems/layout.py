@@ -14,7 +14,7 @@ from problems.names import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Role = Literal["weight", "bias", "other"]
+Role = Literal["weight", "bias", "scale", "precision", "other"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Piece:
     """One named part of θ.
 
     Args:
-        role: a ``weight`` is drawn by an initializer, a ``bias`` is set by its own rule,
-            and ``other`` (the coordinates of a test surface) starts where the problem says.
+        role: a ``weight`` is drawn by an initializer, a ``bias`` is set by its own rule, a ``scale`` is a
+            factor (γ of a normalization), a ``precision`` the logarithm of one, and ``other`` (the
+            coordinates of a test surface) starts where the problem says.
         fan_in, fan_out: the numbers of inputs to and outputs of one unit; a convolution
             kernel counts its receptive field. Weights must have them.
         fill: the value of a bias; several values fill equal parts (the gates of an LSTM).

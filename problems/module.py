@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from problems import layers
-from problems.layout import Layout, Piece
+from problems.layout import Layout, Piece, Role
 from problems.names import UsageError
 from problems.problem import Batch, Data, Pieces, Problem
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Generator
 
 Loss = Callable[..., Tensor]
+Between = Callable[[str, Tensor], Tensor]
 
 
 def from_module(
@@ -36,14 +39,15 @@ def from_module(
 
     The module is copied as it stands, in the mode (``train`` or ``eval``) that it is in. Pieces are
     named as its parameters; those with two or more dimensions are weights, drawn by
-    initializers, the others are biases that start at their present values. The default start
-    calls every layer's ``reset_parameters`` under a seed of the run. ``nn.Linear`` and plain
-    ``nn.Conv2d`` run by the suite's own layers, whose bits do not depend on other lanes.
+    initializers, the others are biases (and scales of normalizations) that start at their present
+    values. The default start calls every layer's ``reset_parameters`` under a seed of the run.
+    ``nn.Linear`` and plain ``nn.Conv2d`` run by the suite's own layers, whose bits do not depend on other
+    lanes. Linear and convolutional layers that run once in a pass are hidden layers, but for the last.
 
     Args:
         loss: the mean over a batch, such as ``torch.nn.functional.cross_entropy``.
         train, valid, test: tensors with one row an example, the last of them the target.
-        rest: further fields of :class:`Problem`: ``target``, ``metrics``, ``batch_size``, ``epochs``, ….
+        rest: further fields of :class:`Problem`: ``activation``, ``target``, ``metrics``, ``batch_size``, ….
 
     Raises:
         UsageError: the module cannot be a pure function of its parameters: it changes its
@@ -57,9 +61,15 @@ def from_module(
     splits = {"train": _data(train), "valid": valid and _data(valid), "test": test and _data(test)}
     frozen = {key: p.detach() for key, p in pure.named_parameters() if not p.requires_grad}
     fixed = {**frozen, **{key: buffer.detach().clone() for key, buffer in pure.named_buffers()}}
+    hidden: list[str] = []
+    # now, for functional_call may mix up the parameters of layers that are shared
+    values = {key: p.detach() for key, p in pure.named_parameters()}
+    known = {key for key, _ in (*pure.named_parameters(), *pure.named_buffers())}
 
-    def predict(pieces: Pieces, batch: Batch) -> Tensor:
-        found: Tensor = functional_call(pure, dict(pieces), tuple(batch[:-1]))
+    def predict(pieces: Pieces, batch: Batch, between: Between | None = None) -> Tensor:
+        own = {key: value for key, value in pieces.items() if key in known}
+        with _hooked(pure, between, hidden) if between else nullcontext():
+            found: Tensor = functional_call(pure, own, tuple(batch[:-1]))
         return found
 
     def criterion(outputs: Tensor, batch: Batch) -> Tensor:
@@ -68,8 +78,9 @@ def from_module(
     fields: dict[str, Any] = {**splits, "start": partial(_start, module, layout), "batch_size": 128, **rest}
     fields["batch_size"] = min(fields["batch_size"], len(fields["train"]))
     made = Problem(name, layout, predict, criterion, fixed=fixed, **fields)
-    _need_pure(made, pure)
-    return made
+    _need_pure(made, values)
+    hidden += _applied_once(pure, {**fixed, **values}, _few(made))[:-1]
+    return dataclasses.replace(made, hidden=tuple(hidden))
 
 
 def _data(split: Data | Sequence[Tensor]) -> Data:
@@ -81,7 +92,42 @@ def _piece(name: str, parameter: Tensor) -> Piece:
     if len(shape) >= 2:
         field = parameter[0, 0].numel()
         return Piece(name, shape, "weight", fan_in=shape[1] * field, fan_out=shape[0] * field)
-    return Piece(name, shape, "bias", fill=tuple(parameter.detach().flatten().tolist()))
+    role: Role = "scale" if name.endswith("weight") else "bias"
+    return Piece(name, shape, role, fill=tuple(parameter.detach().flatten().tolist()))
+
+
+@contextmanager
+def _hooked(module: nn.Module, between: Between, names: Sequence[str]) -> Iterator[None]:
+    """Let ``between(name, sums)`` see and change what layers put out."""
+
+    def hook(name: str, layer: nn.Module, inputs: Any, sums: Tensor) -> Tensor:
+        return between(name, sums)
+
+    handles = [module.get_submodule(name).register_forward_hook(partial(hook, name)) for name in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _applied_once(module: nn.Module, values: dict[str, Tensor], batch: Batch) -> list[str]:
+    """The linear and convolutional layers that run exactly once in a pass, in that order."""
+    order: list[str] = []
+
+    def between(name: str, sums: Tensor) -> Tensor:
+        order.append(name)
+        return sums
+
+    kinds = nn.Linear | nn.modules.conv._ConvNd
+    layers = [name for name, part in module.named_modules() if name and isinstance(part, kinds)]
+    with torch.no_grad(), _hooked(module, between, layers):
+        functional_call(module, values, tuple(batch[:-1]))
+    return [name for name in order if order.count(name) == 1]
+
+
+def _few(made: Problem) -> Batch:
+    return tuple(t[:4] for t in made.train.tensors)
 
 
 def _start(module: nn.Module, layout: Layout, generator: Generator) -> Tensor:
@@ -120,10 +166,10 @@ def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return layers.conv2d(x, layer.weight, layer.bias, stride=layer.stride[0], padding=int(layer.padding[0]))
 
 
-def _need_pure(made: Problem, module: nn.Module) -> None:
+def _need_pure(made: Problem, values: dict[str, Tensor]) -> None:
     """Run the module twice on a few examples, and as two lanes, and refuse it where that shows a state."""
-    batch = tuple(t[:4] for t in made.train.tensors)
-    pieces = {name: dict(module.named_parameters())[name].detach() for name in (p.name for p in made.layout)}
+    batch = _few(made)
+    pieces = {piece.name: values[piece.name] for piece in made.layout}
     before = {name: buffer.clone() for name, buffer in made.fixed.items()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         first = made.loss_of(pieces, batch)

@@ -11,19 +11,42 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from problems.bounds import Bound, OneOf
-from problems.names import Spec, UsageError, render
+from problems.names import Spec, UsageError, parse, render
 
 REQUIRED = inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
+class In:
+    """What a setting may be that is a spec of another registry than its owner's.
+
+    ``teacher: Annotated[Problem, In(problem)]`` is made of its text, ``Annotated[Spec, In(problem)]``
+    is handed on as the bound spec.
+    """
+
+    registry: Any
+
+    def __str__(self) -> str:
+        return f"{'an' if self.registry.kind[0] in 'aeiou' else 'a'} {self.registry.kind}"
+
+
+def spec(text: str) -> Any:
+    """The default of a setting that is a spec: ``optimizer: Annotated[Spec, In(optimizer)] = spec("adam")``."""
+    return parse(text)
+
+
+@dataclass(frozen=True)
 class Parameter:
-    """One setting of a factory, with what it may be."""
+    """One setting of a factory, with what it may be.
+
+    Its kind is "number", "integer", "flag", "text", "numbers" or "integers" (tuples), "nested" (made
+    of a spec), or "spec" (a spec that the factory gets as it is).
+    """
 
     name: str
-    kind: str  # "number", "integer", "flag", "text", "numbers" or "integers" (tuples), or "nested" (a spec)
+    kind: str
     default: Any
-    bound: Bound | OneOf | None
+    bound: Bound | OneOf | In | None
 
     @property
     def required(self) -> bool:
@@ -65,7 +88,7 @@ class Parameter:
         if not (abs(value) <= sys.float_info.max or endless):
             raise UsageError(f"{say} finite, got {render(value)}")
         value = int(value) if whole else float(value)
-        if self.bound is not None and value not in self.bound:
+        if isinstance(self.bound, Bound) and value not in self.bound:
             raise UsageError(f"{say} {self.bound}, got {value:g}")
         return value
 
@@ -92,7 +115,7 @@ def parameters_of(factory: Callable[..., Any], skip: tuple[str, ...] = ()) -> tu
     return tuple(found)
 
 
-def _kind(annotation: Any, default: Any) -> tuple[str, Bound | OneOf | None]:
+def _kind(annotation: Any, default: Any) -> tuple[str, Bound | OneOf | In | None]:
     bound = None
     if get_origin(annotation) is Annotated:
         annotation, bound = get_args(annotation)[:2]
@@ -102,9 +125,11 @@ def _kind(annotation: Any, default: Any) -> tuple[str, Bound | OneOf | None]:
             return _kind(options[0], default)
         if float in options:  # such as float | Tensor
             return "number", bound
+    if isinstance(bound, In):
+        return "spec" if annotation is Spec else "nested", bound
     kinds = {bool: "flag", int: "integer", float: "number", str: "text", tuple: "numbers"}
     of_annotation = kinds.get(get_origin(annotation) or annotation)
-    of_default = kinds.get(type(default), "nested" if default is REQUIRED else "number")
+    of_default = {**kinds, Spec: "nested"}.get(type(default), "nested" if default is REQUIRED else "number")
     kind = of_annotation or of_default
     entries = get_args(annotation) if of_annotation else tuple(map(type, default if kind == "numbers" else ()))
     return "integers" if kind == "numbers" and set(entries) - {Ellipsis} == {int} else kind, bound

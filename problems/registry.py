@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from problems.bounds import Range
 from problems.names import Spec, UsageError, parse, render
-from problems.parameters import Parameter, parameters_of
+from problems.parameters import In, Parameter, parameters_of
 from problems.references import import_file, import_module
 
 T = TypeVar("T")
@@ -68,8 +68,9 @@ class Registry(Generic[T]):
         adopt: makes an entry of an object named by ``file.py:Name``; None refuses it.
         families: name prefixes such as ``torch.`` and what finds their members.
         skip: arguments of every factory that the suite supplies.
+        plural: of the kind; ``<kind>s`` unless given.
 
-    Third-party packages join through the entry-point group ``suite.<kind>s``.
+    Third-party packages join through the entry-point group ``suite.<plural>``.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Registry(Generic[T]):
         adopt: Callable[[Any, str], Entry[T] | None] | None = None,
         families: Mapping[str, Callable[[str], Entry[T]]] | None = None,
         skip: tuple[str, ...] = (),
+        plural: str = "",
     ) -> None:
         self.kind = kind
+        self.plural = plural or f"{kind}s"
         self.packages = packages
         self.numbers = numbers
         self.nested = nested if nested is not None else self
@@ -148,7 +151,7 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
                 if not module.name.startswith("_") and not module.ispkg:
                     importlib.import_module(f"{name}.{module.name}")
-        for point in entry_points(group=f"suite.{self.kind}s"):
+        for point in entry_points(group=f"suite.{self.plural}"):
             self._import_point(point)
 
     def _import_point(self, point: Any) -> None:
@@ -192,7 +195,7 @@ class Registry(Generic[T]):
             return self.families[prefix](member)
         near = difflib.get_close_matches(name, [*self._entries, *self._aliases], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(self.names())}"
-        raise UsageError(f"unknown {self.kind} {name!r}; {hint} (python -m suite list {self.kind}s)")
+        raise UsageError(f"unknown {self.kind} {name!r}; {hint} (python -m suite list {self.plural})")
 
     def _of_reference(self, reference: str) -> Entry[T]:
         where, _, attribute = reference.rpartition(":")
@@ -251,9 +254,8 @@ class Registry(Generic[T]):
         """
         entry = self.find(spec.name)
         given = self._given(entry, spec)
-        inside = {"nested": self.nested, "number": self.numbers}
         for parameter in entry.parameters:
-            registry, value = inside.get(parameter.kind), given.get(parameter.name)
+            registry, value = self.inside(parameter), given.get(parameter.name)
             if registry is not None and isinstance(value, Spec):
                 given[parameter.name] = registry.named(value)
         return Spec(entry.name, (), tuple(given.items()))
@@ -274,14 +276,23 @@ class Registry(Generic[T]):
             given[key] = value
         return given
 
+    def inside(self, parameter: Parameter) -> Registry[Any] | None:
+        """The registry that a setting's specs are of; None for a setting that cannot be one."""
+        if isinstance(parameter.bound, In):
+            return parameter.bound.registry
+        return {"nested": self.nested, "number": self.numbers}.get(parameter.kind)
+
     def _bind_value(self, entry: Entry[T], parameter: Parameter, value: Any) -> Any:
-        if parameter.kind == "nested":
+        registry = self.inside(parameter)
+        if parameter.kind in ("nested", "spec") and registry is not None:
+            if value is None and parameter.default is None:
+                return None
             if not isinstance(value, Spec):
                 raise UsageError(
-                    f"{entry.name}: {parameter.name} must be {_a(self.nested.kind)} such as "
-                    f"{self.nested.names()[0]}, got {render(value)}"
+                    f"{entry.name}: {parameter.name} must be {_a(registry.kind)} such as "
+                    f"{registry.names()[0]}, got {render(value)}"
                 )
-            return self.nested.bind(value)
+            return registry.bind(value)
         if isinstance(value, Spec) and parameter.kind == "number" and self.numbers is not None:
             schedule = self.numbers.bind(value)
             for key, number in schedule.kwargs:
@@ -297,13 +308,11 @@ class Registry(Generic[T]):
         Numbers may have been replaced by tensors, one value per lane.
         """
         entry = self.find(bound.name)
+        inside = {p.name: self.inside(p) for p in entry.parameters if p.kind != "spec"}
         settings = {}
         for key, value in bound.kwargs:
-            if isinstance(value, Spec):
-                numeric = next(p.kind for p in entry.parameters if p.name == key) != "nested"
-                registry = self.numbers if numeric and self.numbers is not None else self.nested
-                value = registry.build(value)
-            settings[key] = value
+            registry = inside.get(key)
+            settings[key] = registry.build(value) if isinstance(value, Spec) and registry is not None else value
         return entry.factory(**settings, **supplied)
 
     def short(self, bound: Spec) -> Spec:
@@ -311,11 +320,11 @@ class Registry(Generic[T]):
         entry = self.find(bound.name)
         kept = []
         for parameter in entry.parameters:
-            value = bound.options[parameter.name]
-            if isinstance(value, Spec):
-                registry = self.nested if parameter.kind == "nested" or self.numbers is None else self.numbers
-                kept.append((parameter.name, registry.short(value)))
-            elif parameter.required or value != parameter.default:
+            value, registry, default = bound.options[parameter.name], self.inside(parameter), parameter.default
+            if isinstance(value, Spec) and registry is not None:
+                if not isinstance(default, Spec) or registry.bind(default) != value:
+                    kept.append((parameter.name, registry.short(value)))
+            elif parameter.required or value != default:
                 kept.append((parameter.name, value))
         return Spec(bound.name, (), tuple(kept))
 
@@ -323,9 +332,8 @@ class Registry(Generic[T]):
         """A digest of the definitions that a bound spec stands on."""
         parts = [self.find(bound.name).fingerprint]
         for parameter in self.find(bound.name).parameters:
-            value = bound.options[parameter.name]
-            if isinstance(value, Spec):
-                registry = self.nested if parameter.kind == "nested" or self.numbers is None else self.numbers
+            value, registry = bound.options[parameter.name], self.inside(parameter)
+            if isinstance(value, Spec) and registry is not None:
                 parts.append(registry.fingerprint(value))
         return "-".join(parts)
 

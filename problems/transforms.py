@@ -78,7 +78,7 @@ def _normalized(inner: Problem) -> Layout:
             pieces.append(piece)
         if layer in inner.hidden and kind == "weight":
             units = piece.shape[:1]
-            pieces += [Piece(f"{layer}.gamma", units, "bias", fill=(1.0,)), Piece(f"{layer}.beta", units, "bias")]
+            pieces += [Piece(f"{layer}.gamma", units, "scale", fill=(1.0,)), Piece(f"{layer}.beta", units, "bias")]
     return Layout(tuple(pieces))
 
 

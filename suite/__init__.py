@@ -9,7 +9,7 @@ from typing import Any
 
 from problems import UsageError, linear_range, log_range, problem
 from problems.bounds import Count, Fraction, Natural, NonNegative, Positive, Real, Unit
-from suite.initializers import initializer
+from suite.initializers import bias, initializer
 from suite.optimizers import Needs, Optimizer, first_order, optimizer
 
 __version__ = "0.1.0"
@@ -24,13 +24,12 @@ __all__ = [
     "Real",
     "Unit",
     "UsageError",
+    "bias",
     "first_order",
     "initializer",
     "linear_range",
     "load",
-    "load_comparisons",
     "load_costs",
-    "load_spectra",
     "log_range",
     "optimizer",
     "price",
@@ -50,20 +49,6 @@ def load_costs(results: str = "results") -> Any:
     from suite.costs import load_costs
 
     return load_costs(results)
-
-
-def load_spectra(results: str = "results") -> Any:
-    """The measured spectra of a folder as a pandas frame: see :func:`suite.spectra.load_spectra`."""
-    from suite.spectra import load_spectra
-
-    return load_spectra(results)
-
-
-def load_comparisons(results: str = "results") -> list[dict[str, Any]]:
-    """The comparisons of a folder, newest first: see :mod:`suite.comparisons`."""
-    from suite.comparisons import load
-
-    return load(results)
 
 
 def price(traces: Any, costs: Any, runs: Any) -> Any:

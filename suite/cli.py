@@ -19,6 +19,7 @@ import click
 from problems.names import UsageError
 from suite import __version__
 
+KINDS = ["problems", "optimizers", "initializers", "biases", "schedules"]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -200,7 +201,6 @@ def cost(**options: Any) -> None:
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @_DATA
-@click.option("--results", default="results", show_default=True, metavar="DIR", help="Where spectra are kept.")
 @click.option("--figure", metavar="FILE", help="Spectra, and their course, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -227,14 +227,14 @@ def check(**options: Any) -> None:
 
 
 @cli.command("list")
-@click.argument("kind", required=False, type=click.Choice(["problems", "optimizers", "initializers", "schedules"]))
+@click.argument("kind", required=False, type=click.Choice(KINDS))
 @click.option("--full", is_flag=True, help="Make each problem whose data is here: its size, examples and target.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_names(kind: str | None, full: bool, as_json: bool) -> None:
     """Show names, what they are, and their settings with bounds and defaults."""
     from suite.listing import show_names
 
-    show_names([kind] if kind else ["problems", "optimizers", "initializers", "schedules"], as_json, full)
+    show_names([kind] if kind else KINDS, as_json, full)
 
 
 @cli.group(invoke_without_command=True)

@@ -223,10 +223,8 @@ class _Step:
         class Timed(Objective):
             """The problem's objective, the time of its evaluations taken."""
 
-            def bind(
-                self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True
-            ) -> tuple[Kernel, list[Tensor]]:
-                action, outputs = super().bind(kind, *operands, taped=taped, carry=carry)
+            def bind(self, kind: str, *operands: Tensor, taped: bool | None = None) -> tuple[Kernel, list[Tensor]]:
+                action, outputs = super().bind(kind, *operands, taped=taped)
                 return clock.timed("evaluation", action), outputs
 
         arguments = (made, [spec], theta, [0], size, "reshuffle")

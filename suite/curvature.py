@@ -115,7 +115,7 @@ class Seen:
             made.layout.split(theta.detach().contiguous()),
             chunks,
             weights,
-            predict=made.outputs_of,
+            predict=lambda pieces, batch: made.predict({**pieces, **made.fixed}, batch),
             criterion=made.criterion,
         )
 

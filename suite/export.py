@@ -13,7 +13,7 @@ from problems.names import render
 from problems.parameters import Parameter
 from problems.problem import problem
 from problems.registry import Entry, Registry
-from suite.initializers import initializer
+from suite.initializers import bias, initializer
 from suite.optimizers import optimizer
 from suite.schedules import schedule
 
@@ -25,6 +25,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "problems": problem,
     "optimizers": optimizer,
     "initializers": initializer,
+    "biases": bias,
     "schedules": schedule,
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from problems.names import UsageError
-from suite.environment import check_device, environment
+from suite.environment import check_device
 
 if TYPE_CHECKING:
     from analysis.density import Interval
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from suite.curvature import Moment
 
 FORMATS = (".svg", ".png", ".pdf")
-KEPT = ("top", "bottom", "density", "probes", "steps", "method")  # options by which stored spectra are told apart
 
 
 def spectrum(
@@ -37,7 +36,6 @@ def spectrum(
     split: str,
     examples: int,
     chunk: int | None,
-    results: str,
     figure: str | None,
     as_json: bool,
     quiet: bool,
@@ -50,7 +48,7 @@ def spectrum(
     if figure is not None and Path(figure).suffix.lower() not in FORMATS:
         raise UsageError(f"spectrum: figure must end in {', '.join(FORMATS)}, got {figure!r}")
     check_device(device)
-    from suite import curvature, export, spectra, tables
+    from suite import curvature, export, tables
     from suite.threads import one_thread
 
     unknown = [name for name in names if name not in curvature.MATRICES]
@@ -63,13 +61,10 @@ def spectrum(
     with one_thread():
         found = list(curvature.along(training, at_steps, names, seen, layers=layers, on_progress=say, options=options))
     say("")
-    asked = {"split": split, "examples": examples, "matrices": names, "layers": layers, "at": at_steps}
-    spectra.save(training, found, asked | {key: options[key] for key in KEPT}, results, environment(device))
     if figure is not None:
-        from suite.curvature_figure import spectrum_chart
+        from suite.curvature_figure import draw
 
-        title = f"{problem}{f', {optimizer}' if optimizer else ''}"
-        spectrum_chart(spectra.frame(found), title).save(figure)
+        draw(found, Path(figure), f"{problem}{f', {optimizer}' if optimizer else ''}")
     if as_json:
         click.echo(export.to_json(of_moments(training, found, at != "0")))
     else:
@@ -176,7 +171,6 @@ def show(to: Any, found: Sequence[Moment]) -> None:
     """A block per spectrum: what it is of, its ends, and what its density says."""
     from rich.text import Text
 
-    from analysis.numbers import number
     from suite import tables
 
     for moment in found:
@@ -188,7 +182,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
         tables.show(to, heading, f"  {_facts(moment)}")
         for label, pairs in (("largest", made.top), ("smallest", made.bottom)):
             if len(pairs):
-                values = "  ".join(number(value) for value in pairs.values)
+                values = "  ".join(tables.number(value) for value in pairs.values)
                 worst = pairs.relative.max()
                 tables.show(to, f"  {label:9} {values}", f"  {'':9} residuals up to {worst:.1e} of the largest")
         tables.show(
@@ -197,7 +191,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
 
 
 def _facts(moment: Moment) -> str:
-    from analysis.numbers import number
+    from suite.tables import number
 
     facts = [f"loss {number(moment.loss)}", f"gradient norm {number(moment.gradient)}"]
     if moment.rate and moment.sharpness is not None:
@@ -208,7 +202,7 @@ def _facts(moment: Moment) -> str:
 
 
 def _density_lines(moment: Moment) -> list[str]:
-    from analysis.numbers import number
+    from suite.tables import number
 
     density = moment.spectrum.density
     if density is None:

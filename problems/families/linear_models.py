@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from problems.bounds import Count, Natural, NonNegative
+from problems.bounds import Count, Natural, NonNegative, Positive
 from problems.data import builtin, mnist_family, synthetic, tables
 from problems.data.splits import Splits, flattened, held_out
+from problems.layout import Layout, Piece, dense
 from problems.models import classifier, mlp, regressor
-from problems.problem import Data, Known, Pieces, Problem, Target, problem
+from problems.problem import Batch, Data, Known, Pieces, Problem, Target, problem
 from problems.starts import lecun_uniform, start
 
 if TYPE_CHECKING:
@@ -47,6 +49,47 @@ def linear_regression(features: Count = 20, noise: NonNegative = 0.5, data_seed:
         start=start(model.layout, lecun_uniform),
         target=Target("train_loss", 1.05 * least + 1e-6, "lower", "5 % above the least-squares minimum"),
         minimum=Known(least, theta, "least squares in closed form"),
+        batch_size=16,
+        epochs=20,
+    )
+
+
+@problem(source="synthetic; Deep Learning, section 8.4", embedded=True)
+def gaussian_regression(features: Count = 20, noise: Positive = 0.5, data_seed: Natural = 0) -> Problem:
+    """Linear regression that learns its precision β too: mean of −log N(y | wᵀx + b, 1/β).
+
+    = mean of ½(β (wᵀx + b − y)² − log β + log 2π) on the data of ``linear_regression``. θ holds w, b and
+    log β, which starts at 0. Outputs are (wᵀx + b, log β). The minimum has the least-squares w and b,
+    and 1/β equal to their mean squared error.
+
+    Source: *Deep Learning*, sections 5.5.1, 6.2.2.1 and 8.4; the data are synthetic.
+    """
+    import torch
+
+    from problems.layers import linear
+
+    data = synthetic.regression(features, noise, data_seed)
+    layout = Layout((*dense("layer1", features, 1), Piece("log_precision", (1,), "precision")))
+
+    def predict(pieces: Pieces, batch: Batch) -> Tensor:
+        mean = linear(batch[0], pieces["layer1.weight"], pieces["layer1.bias"])
+        return torch.cat([mean, pieces["log_precision"].expand_as(mean)], 1)
+
+    def criterion(outputs: Tensor, batch: Batch) -> Tensor:
+        squared = (outputs[:, :1] - batch[1]).square()
+        return 0.5 * (outputs[:, 1:].exp() * squared - outputs[:, 1:] + math.log(2 * math.pi)).mean()
+
+    least, theta = least_squares(data.train)
+    best = 0.5 * (1 + math.log(2 * math.pi * least))
+    return Problem(
+        "gaussian_regression",
+        layout,
+        predict,
+        criterion,
+        *data,
+        start=start(layout, lecun_uniform),
+        target=Target("train_loss", best + 0.05, "lower", "0.05 nats above the minimum"),
+        minimum=Known(best, torch.cat([theta, theta.new_tensor([-math.log(least)])]), "least squares in closed form"),
         batch_size=16,
         epochs=20,
     )

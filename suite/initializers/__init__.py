@@ -1,5 +1,5 @@
 """Initializers: where training starts, found by name."""
 
-from suite.initializers.base import Initializer, NotApplicable, initializer, weights
+from suite.initializers.base import Bias, Initializer, NotApplicable, bias, initializer, weights
 
-__all__ = ["Initializer", "NotApplicable", "initializer", "weights"]
+__all__ = ["Bias", "Initializer", "NotApplicable", "bias", "initializer", "weights"]

@@ -1,8 +1,8 @@
-"""What an initializer is: (problem, generator) -> θ₀ [D], on the CPU in float32."""
+"""What an initializer is: (problem, generator) -> θ₀ [D], on the CPU in float32; and what a rule for biases is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from problems import starts
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Initializer = Callable[[Problem, "Generator"], "Tensor"]
+Bias = Callable[[Problem, Mapping[str, "Tensor"]], None]  # changes the pieces of θ₀ that it concerns in place
 
 initializer: Registry[Initializer] = Registry("initializer", "suite.initializers")
+bias: Registry[Bias] = Registry("bias", "suite.initializers.biases", plural="biases")
 
 
 class NotApplicable(Exception):

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from problems import starts
-from problems.bounds import Positive, log_range
+from problems.bounds import Positive
 from problems.layout import Piece
 from problems.problem import Problem
 from suite.initializers.base import Initializer, NotApplicable, initializer, weights
@@ -76,7 +76,7 @@ def he_uniform() -> Initializer:
     return weights(draw)
 
 
-@initializer(section="8.4", tune={"std": log_range(1e-3, 1.0)})
+@initializer(section="8.4")
 def gaussian(std: Positive = 0.01) -> Initializer:
     """Weights from N(0, std²), whatever the layer's size."""
 
@@ -86,7 +86,7 @@ def gaussian(std: Positive = 0.01) -> Initializer:
     return weights(draw)
 
 
-@initializer(section="8.4", tune={"std": log_range(1e-3, 1.0)})
+@initializer(section="8.4")
 def truncated_normal(std: Positive = 0.01) -> Initializer:
     """Weights from N(0, std²) cut off at two standard deviations: no weight is large, and σ is 0.88 std.
 

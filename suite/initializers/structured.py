@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from problems import starts
-from problems.bounds import Count, Positive, linear_range
+from problems.bounds import Count, Positive
 from problems.layout import Piece
 from problems.problem import Problem
 from problems.starts import Draw
@@ -26,7 +26,7 @@ def each_gate(fill: Callable[[Tensor, Generator], None]) -> Draw:
     return draw
 
 
-@initializer(section="8.4", reference="Saxe et al. 2013", tune={"gain": linear_range(0.5, 2.0)})
+@initializer(section="8.4", reference="Saxe et al. 2013")
 def orthogonal(gain: Positive = 1.0) -> Initializer:
     """Random orthogonal matrices times a gain g: WᵀW = g²I, or WWᵀ = g²I where W is wider than high.
 
@@ -45,7 +45,7 @@ def _orthogonal(matrix: Tensor, gain: float, generator: Generator) -> None:
     matrix.copy_(torch.nn.init.orthogonal_(exact, gain, generator=generator))
 
 
-@initializer(section="8.4", reference="Xiao et al. 2018", tune={"gain": linear_range(0.5, 2.0)})
+@initializer(section="8.4", reference="Xiao et al. 2018")
 def delta_orthogonal(gain: Positive = 1.0) -> Initializer:
     """Kernels that are 0 but for an orthogonal matrix times g at their centre; other layers are orthogonal.
 
@@ -105,7 +105,7 @@ def sparse(k: Count = 15, std: Positive = 1.0) -> Initializer:
     return weights(draw)
 
 
-@initializer(section="8.4", reference="Le, Jaitly & Hinton 2015", tune={"scale": linear_range(0.1, 1.0)})
+@initializer(section="8.4", reference="Le, Jaitly & Hinton 2015")
 def identity(scale: Positive = 1.0) -> Initializer:
     """Recurrent matrices are the identity times a scale, so that a state is kept; other weights U(−1/√m, 1/√m).
 

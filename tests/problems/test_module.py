@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from problems import Problem, UsageError, problem
 from problems.problem import Data
+from problems.transforms import batch_norm
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, Y = torch.randn(64, 1, 8, 8, generator=GENERATOR), torch.randint(0, 3, (64,), generator=GENERATOR)
@@ -42,12 +43,37 @@ def test_value_and_gradient_are_the_modules() -> None:
 def test_layout_has_names_shapes_and_roles() -> None:
     p = make(net())
     assert [(piece.name, piece.role) for piece in p.layout] == [
-        *(("0.weight", "weight"), ("0.bias", "bias"), ("3.weight", "bias"), ("3.bias", "bias")),
+        *(("0.weight", "weight"), ("0.bias", "bias"), ("3.weight", "scale"), ("3.bias", "bias")),
         *(("4.weight", "weight"), ("4.bias", "bias")),
     ]
     kernel = p.layout.named("0.weight")
     assert (kernel.fan_in, kernel.fan_out) == (9, 36)
     assert set(p.layout.named("3.weight").fill) == {1.0}
+
+
+def test_layers_that_run_once_are_hidden_but_for_the_last() -> None:
+    p = make(net())
+    assert p.hidden == ("0",) and make(nn.Sequential(nn.Flatten(), nn.Linear(64, 3))).hidden == ()
+    theta = p.start(torch.Generator().manual_seed(0))
+    seen = {}
+
+    def between(name: str, sums: Tensor) -> Tensor:
+        seen[name] = sums.shape
+        return 0 * sums
+
+    silenced = p.outputs(p.layout.split(theta), (X, Y), between)
+    assert seen == {"0": (64, 4, 4, 4)}
+    assert torch.allclose(silenced, silenced[:1].expand_as(silenced))  # no input gets past a hidden layer of zeros
+    shared = nn.Linear(64, 64)
+    assert make(nn.Sequential(nn.Flatten(), shared, nn.ReLU(), shared, nn.Linear(64, 3))).hidden == ()
+
+
+def test_batch_norm_of_a_module() -> None:
+    p = batch_norm(make(net()))
+    theta = p.start(torch.Generator().manual_seed(0))
+    shifted = p.layout.split(theta.clone())
+    shifted["0.weight"] *= 3
+    assert torch.allclose(p.loss(theta, (X, Y)), p.loss_of(shifted, (X, Y)), atol=1e-4)
 
 
 def test_start_is_drawn_by_the_layers_and_leaves_the_global_generator_alone() -> None:

@@ -11,13 +11,14 @@ from scipy import stats
 from problems.layout import Layout, Piece, conv, dense, recurrent
 from problems.names import UsageError
 from problems.problem import Data, Problem, problem
-from suite.initializers import NotApplicable, initializer
+from suite.initializers import NotApplicable, bias, initializer
 
 LAYOUT = Layout(
     (*dense("layer", 300, 200, 0.05), *conv("conv", 16, 32, 5, 0.0), *recurrent("lstm", 40, 64, (0.0, 1.0, 0.0, 0.0)))
 )
 DATA = Data((torch.zeros(4, 1),))
-NAMES = [name for name in initializer.names() if name != "default"]
+STRATEGIES = [e.name for e in initializer if any(p.kind == "nested" for p in e.parameters)]
+NAMES = [name for name in initializer.names() if name not in ("default", *STRATEGIES)]
 UNSEEDED = ("zeros", "constant")
 
 
@@ -120,7 +121,7 @@ EMBEDDED = [e.name for e in problem if e.meta.get("embedded") and not any(p.requ
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-@pytest.mark.parametrize("how", initializer.names())
+@pytest.mark.parametrize("how", ["default", *NAMES, *(f"biased(default, {rule})" for rule in bias.names())])
 def test_on_every_embedded_problem(name, how):
     made = problem.build(problem.bind(name))
     try:
