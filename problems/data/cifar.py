@@ -6,6 +6,7 @@ import io
 import pickle
 import shutil
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -90,12 +91,18 @@ def standardized(name: str) -> Splits:
     """:func:`load` with each colour less its mean, over its standard deviation, both of the training images."""
     import torch
 
-    data = load(name)
-    std, mean = (s[:, None, None] for s in torch.std_mean(data.train.tensors[0], (0, 2, 3)))
-    for part in data:
-        if part is not None:
-            part.tensors[0].sub_(mean).div_(std)  # in place: they were read just now, and are large
-    return data
+    train, test = _read(name)
+    levels = torch.arange(256, dtype=torch.float64)
+    counts = sum((_histogram(pixels) for pixels, _ in train[1:]), _histogram(train[0][0])).double()
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ levels
+    std = (share @ levels.square() - mean.square()).sqrt()
+    offset, scale = (t.float()[:, None, None] for t in (mean, std))
+
+    def standardize(x: Tensor) -> Tensor:
+        return x.sub_(offset).div_(scale)
+
+    return Splits(_joined(train, standardize), test=_joined(test, standardize))
 
 
 def load(name: str) -> Splits:
@@ -107,19 +114,33 @@ def load(name: str) -> Splits:
         DataMissing: not here, and it could not be fetched.
         DataDamaged: a file is not what it should be.
     """
+    train, test = (_joined(part, lambda x: x.div_(255)) for part in _read(name))
+    return Splits(train, test=test)
+
+
+def _read(name: str) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
+    """The batches of the training and of the test part."""
     known = SETS[name]
     found = folders.present_or_fetched(name, known.files, places(name), fetch)
-    return Splits(_joined([found[file] for file in known.train], known), test=_joined([found[known.test]], known))
+    return [_batch(found[file], known) for file in known.train], [_batch(found[known.test], known)]
 
 
-def _joined(paths: list[Path], known: _Set) -> Data:
-    """The images of several batches, as floats in one tensor that is allocated once."""
+def _histogram(pixels: Tensor) -> Tensor:
+    """How often each colour has each of its 256 levels, [3, 256]."""
     import torch
 
-    parts = [_batch(path, known) for path in paths]
+    return torch.stack(
+        [torch.bincount(colour.flatten(), minlength=256) for colour in pixels.view(-1, 3, 1024).unbind(1)]
+    )
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]], change: Callable[[Tensor], Tensor]) -> Data:
+    """The images of several batches as floats, changed in place, in one tensor that is allocated once."""
+    import torch
+
     images = torch.empty(sum(len(labels) for _, labels in parts), 3, 32, 32)
     for part, (pixels, _) in zip(images.split([len(labels) for _, labels in parts]), parts, strict=True):
-        torch.div(pixels.view(-1, 3, 32, 32), 255, out=part)
+        change(part.copy_(pixels.view(-1, 3, 32, 32)))
     return Data((images, torch.cat([labels for _, labels in parts])))
 
 

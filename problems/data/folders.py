@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from problems.data.download import FetchFailed
 from problems.names import UsageError
 
+LARGE = 4 << 20  # bytes of an .xz file from which what it unpacks to is kept, for that takes seconds
 _UNPACK: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
@@ -87,15 +90,35 @@ def _present(path: Path) -> Path | None:
 
 
 def contents(path: Path) -> bytes:
-    """The bytes of a file, unpacked in memory if it is compressed.
+    """The bytes of a file, unpacked in memory if it is compressed; large .xz files are unpacked once and kept.
 
     Raises:
         DataDamaged: the file ends early, is not in the format its name says, or cannot be read.
     """
     try:
+        if path.suffix == ".xz" and path.stat().st_size >= LARGE:
+            return _unpacked_once(path)
         return _UNPACK.get(path.suffix, bytes)(path.read_bytes())
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise damaged(path, str(error)) from error
+
+
+def _unpacked_once(path: Path) -> bytes:
+    """The bytes of an .xz file, from the cache if this very file has been unpacked before."""
+    known = path.stat()
+    identity = f"{path.resolve()} {known.st_size} {known.st_mtime_ns}"
+    kept = cache() / "unpacked" / hashlib.sha256(identity.encode()).hexdigest()[:20]
+    if kept.is_file():
+        return kept.read_bytes()
+    raw = lzma.decompress(path.read_bytes())
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as part:
+            part.write(raw)
+        Path(part.name).replace(kept)
+    except OSError:  # a cache that is full or cannot be written only costs the next process its time
+        pass
+    return raw
 
 
 def damaged(path: Path, what: str) -> DataDamaged:
