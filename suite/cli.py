@@ -114,7 +114,7 @@ def _shared(command: Any) -> Any:
 @click.option("--problems", default="", metavar="NAMES", help="Separated by commas.  [default: quick ones, embedded]")
 @click.option("--optimizers", metavar="NAMES", help="Separated by commas.  [default: six of the book's]")
 @click.option("--initializers", metavar="NAMES", help="Separated by commas.  [default: default, glorot_normal]")
-@click.option("--seeds", type=int, default=10, show_default=True, help="Fresh seeds that the best settings run on.")
+@click.option("--seeds", type=int, default=15, show_default=True, help="Fresh seeds that the best settings run on.")
 @click.option("--trials", type=int, default=11, show_default=True, help="Settings tried of each optimizer.")
 @click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")

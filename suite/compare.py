@@ -20,7 +20,7 @@ from suite.spec import Result, Run
 from suite.tuning import Trial
 
 if TYPE_CHECKING:
-    from analysis.statistics import Estimate, Verdict
+    from analysis.statistics import Better, Estimate, Verdict
 
 Phase = Literal["tuning", "evaluation"]
 
@@ -35,7 +35,8 @@ class Row:
         steps_to_target: median; infinite where fewer than half of the runs got there, None without a target.
         reached: how many did.
         diverged: (runs, of how many), in the tuning and in the evaluation.
-        verdict: against the best row of the same problem; None for that row itself.
+        verdict: against the best row of the same problem, corrected for all pairs of its rows; None
+            for that row itself.
     """
 
     contestant: Contestant
@@ -132,7 +133,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Results) -> Row:
-    from analysis.statistics import median_interval
+    from analysis.statistics import interval
 
     task = contestant.task
     runs = contestant.evaluation_runs(trial)
@@ -140,7 +141,7 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
     final = {}
     for measure in task.reported:
         values = [task.sign(measure) * _cost(task, measure, result) for result in results]
-        final[measure] = median_interval(values)
+        final[measure] = interval(values)
         if measure == task.reported[0]:
             ranking = values
     failed = [result for result in results if result.status == "failed"]
@@ -174,20 +175,25 @@ def _to_target(task: Task, results: Sequence[Result]) -> tuple[float | None, int
 
 def _ranked(task: Task, rows: Sequence[Row]) -> list[Row]:
     """Best first, each with its verdict against the best; rows without a result at the end."""
-    from analysis.statistics import verdict
-
-    measure = task.reported[0]
-    better = task.better(measure)
+    measures = (task.reported[0], task.reported[-1])
 
     def place(row: Row) -> tuple[float, ...]:
-        if row.best is None:
-            return math.inf, math.inf
-        return tuple(task.sign(m) * row.final[m].median for m in (measure, task.reported[-1]))
+        return tuple(task.sign(measure) * row.final[measure].value for measure in measures)
 
-    ordered = sorted(rows, key=place)
-    best = ordered[0]
-    judged = [best]
-    for row in ordered[1:]:
-        against = verdict(row.values, best.values, better) if row.best is not None else None
-        judged.append(replace(row, verdict=against))
-    return judged
+    ordered = sorted((row for row in rows if row.best is not None), key=place)
+    verdicts = _against_the_best(ordered, task.better(measures[0]))
+    judged = [replace(row, verdict=found) for row, found in zip(ordered, verdicts, strict=True)]
+    return judged + [row for row in rows if row.best is None]
+
+
+def _against_the_best(ordered: Sequence[Row], better: Better) -> list[Verdict | None]:
+    import pandas as pd
+
+    from analysis.statistics import Verdict, pairwise
+
+    if not ordered:
+        return []
+    table = pairwise(pd.DataFrame({i: row.values for i, row in enumerate(ordered)}), better)
+    first = table[table["b"] == 0]
+    found = zip(first["outcome"], first["p"], first["n"], first["improvement"], strict=True)
+    return [None, *(Verdict(*columns) for columns in found)]

@@ -114,6 +114,8 @@ def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "steps_to_target": row.steps_to_target,
             "reached_target": row.reached,
             "diverged": {phase: {"runs": n, "of": of} for phase, (n, of) in row.diverged.items()},
-            "verdict": row.verdict or ("best" if row.best else None),
+            "verdict": row.verdict.outcome if row.verdict else ("best" if row.best else None),
+            "p": row.verdict.p if row.verdict else None,
+            "improvement": row.verdict.improvement if row.verdict else None,
             "problem_met": row.problem or None,
         }

@@ -40,7 +40,7 @@ class Question:
     optimizers: str = OPTIMIZERS
     initializers: str = INITIALIZERS
     trials: int = 11
-    seeds: int = 10
+    seeds: int = 15
     steps: int | None = None
     batch_size: int | None = None
     device: str = "cpu"

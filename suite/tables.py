@@ -50,12 +50,12 @@ def show(to: Console, *parts: RenderableType) -> None:
 def show_comparison(to: Console, outcome: Comparison) -> None:
     """The table of each problem, what the marks mean, and what was measured where."""
     for task, rows in outcome.rows.items():
-        show(to, *_caption(outcome.plan, task), "", _table(task, rows, to.width >= WIDE), *_errors(rows), "")
+        show(to, *_caption(outcome.plan, task, rows), "", _table(task, rows, to.width >= WIDE), *_errors(rows), "")
     where = [_measured(environment, outcome.plan.question.dtype) for environment in outcome.environments]
     show(to, *_skipped(outcome.plan), *_legend(outcome), *where)
 
 
-def _caption(plan: Plan, task: Task) -> Iterator[RenderableType]:
+def _caption(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
@@ -65,7 +65,7 @@ def _caption(plan: Plan, task: Task) -> Iterator[RenderableType]:
     yield Text(task.name, style="bold") + Text(f"  {task.steps} steps, {batch}")
     lines = [
         f"tuned by final {task.judged_by} on {len_of_tuning(plan)}",
-        f"shown: final values on the {split} split, median of {seeds} fresh seeds{' [95 % interval]' * (seeds > 1)}",
+        f"shown: final values on the {split} split, median of {count(seeds, 'fresh seed')} {_interval(task, rows)}",
     ]
     target, minimum = task.made.target, task.made.minimum
     if target is not None:
@@ -74,6 +74,13 @@ def _caption(plan: Plan, task: Task) -> Iterator[RenderableType]:
     if minimum is not None:
         lines.append(f"known minimum of train_loss: {number(minimum.loss)}")
     yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def _interval(task: Task, rows: Sequence[Row]) -> str:
+    """The level that the intervals keep, in words."""
+    levels = [row.final[task.reported[0]].level for row in rows if row.best is not None]
+    kept = [level for level in levels if not math.isnan(level)]
+    return f"[{100 * min(kept):.3g} % interval]" if kept else "(too few for an interval, which takes 5)"
 
 
 def len_of_tuning(plan: Plan) -> str:
@@ -124,10 +131,12 @@ def _cells(task: Task, row: Row, wide: bool) -> Iterator[RenderableType]:
 
 
 def mark(row: Row) -> str:
-    """``*`` for the best, ``=`` for what cannot be told from it."""
+    """``*`` for the best, ``=`` for what cannot be told from it, ``?`` where there were too few seeds to tell."""
     if row.best is None:
         return ""
-    return {None: "*", "indistinguishable": "=", "better": "+", "worse": ""}[row.verdict]
+    if row.verdict is None:
+        return "*"
+    return {"indistinguishable": "=", "too few": "?", "better": "+", "worse": ""}[row.verdict.outcome]
 
 
 def setting(row: Row) -> str:
@@ -147,10 +156,10 @@ def _estimate(row: Row, measure: str, between: str) -> RenderableType:
     from rich.text import Text
 
     found = row.final[measure]
-    if math.isinf(found.median):
+    if math.isinf(found.value):
         return "diverged"
     interval = "" if math.isnan(found.low) else f"[{number(found.low)}, {number(found.high)}]"
-    return Text(number(found.median) + between) + Text(interval, style="dim")
+    return Text(number(found.value) + between) + Text(interval, style="dim")
 
 
 def _to_target(row: Row, between: str) -> str:
@@ -188,11 +197,16 @@ def _errors(rows: Sequence[Row]) -> Iterator[RenderableType]:
 
 def _legend(outcome: Comparison) -> Iterator[str]:
     rows = [row for found in outcome.rows.values() for row in found]
-    if any(row.verdict == "better" for row in rows):
+    marks = {mark(row) for row in rows}
+    if "+" in marks:
         yield "+ better than the best in the paired test, though not by its median"
-    yield "* best   = cannot be told from the best (paired signed-rank test, 95 %)"
-    if outcome.plan.question.seeds < 6:
-        yield "  with fewer than 6 seeds no difference can be told: --seeds 6 or more"
+    yield "* best   = cannot be told from the best (paired signed-rank test, Holm for all pairs, 95 %)"
+    if "?" in marks:
+        from analysis.statistics import seeds_needed
+
+        most = max(sum(row.best is not None for row in found) for found in outcome.rows.values())
+        needed = seeds_needed(math.comb(most, 2))
+        yield f"? too few seeds to tell: all pairs of {most} rows need --seeds {needed} or more"
     if any(row.edge for row in rows):
         yield "! the best setting lies at the edge of its search range: a better one may lie beyond"
 

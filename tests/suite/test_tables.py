@@ -78,7 +78,7 @@ def test_a_comparison_fits_the_terminal(tmp_path: Path, width: int, starts: str)
     for words in ("polyak(clip(sgd))", " lr=", "momentum(lr=0.1)", "test_accuracy", "test_loss"):
         assert words in text
     for row in next(iter(outcome.rows.values())):
-        assert number(row.final["test_loss"].median) in text
+        assert number(row.final["test_loss"].value) in text
 
 
 def test_what_is_no_terminal_gets_whole_lines(tmp_path: Path) -> None:
