@@ -237,41 +237,51 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(-1) == labels).to(logits.dtype).mean()
 
 
-def lstm(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor) -> Tensor:
-    """The hidden states [batch, time, hidden] of an LSTM over x [batch, time, inputs], from zero state.
+def lstm(
+    x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, begin: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The hidden states h [batch, time, hidden] of an LSTM over x [batch, time, inputs], and where it ends.
 
     Gates in the order input i, forget f, candidate g, output o (Hochreiter & Schmidhuber
     1997 with the forget gate of Gers et al. 2000; *Deep Learning*, equations 10.40-10.44)::
 
         c = σ(f) c + σ(i) tanh(g),   h = σ(o) tanh(c)
 
-    Unlike ``nn.LSTM`` it vmaps, differentiates twice on every device, and has one bias.
+    Begin and end are (h, c) as [batch, 2, hidden]; by default it begins at 0. Unlike ``nn.LSTM`` it
+    vmaps, differentiates twice on every device, and has one bias.
     """
-    batch, time, inputs = x.shape
-    size = hidden_weight.shape[-1]
-    drive = linear(x.transpose(0, 1).reshape(time * batch, inputs), input_weight, bias).unflatten(0, (time, batch))
-    hidden = x.new_zeros(batch, size)
-    cell = x.new_zeros(batch, size)
+    drive, (hidden, cell) = _driven(x, input_weight, hidden_weight, bias, begin, parts=2)
     states = []
-    for step in range(time):
-        gates = drive[step] + linear(hidden, hidden_weight)
-        inward, forget, candidate, outward = gates.chunk(4, dim=-1)
+    for at in drive:
+        inward, forget, candidate, outward = (at + linear(hidden, hidden_weight)).chunk(4, dim=-1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(inward) * torch.tanh(candidate)
         hidden = torch.sigmoid(outward) * torch.tanh(cell)
         states.append(hidden)
-    return torch.stack(states, dim=1)
+    return torch.stack(states, dim=1), torch.stack((hidden, cell), dim=1)
 
 
-def rnn(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor) -> Tensor:
-    """The hidden states [batch, time, hidden] of a plain recurrent layer over x [batch, time, inputs], from 0.
+def rnn(
+    x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, begin: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The hidden states [batch, time, hidden] of a plain recurrent layer over x [batch, time, inputs], and its end.
 
-    h ← tanh(Wx + Uh + b) (*Deep Learning*, equations 10.8-10.9).
+    h ← tanh(Wx + Uh + b) (*Deep Learning*, equations 10.8-10.9). Begin and end are h as
+    [batch, 1, hidden]; by default it begins at 0.
     """
+    drive, (hidden,) = _driven(x, input_weight, hidden_weight, bias, begin, parts=1)
+    states = []
+    for at in drive:
+        hidden = torch.tanh(at + linear(hidden, hidden_weight))
+        states.append(hidden)
+    return torch.stack(states, dim=1), hidden.unsqueeze(1)
+
+
+def _driven(
+    x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, begin: Tensor | None, parts: int
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """Wx + b at each time, and the parts of the state [batch, hidden] that a layer begins with."""
     batch, time, inputs = x.shape
     drive = linear(x.transpose(0, 1).reshape(time * batch, inputs), input_weight, bias).unflatten(0, (time, batch))
-    hidden = x.new_zeros(batch, hidden_weight.shape[-1])
-    states = []
-    for step in range(time):
-        hidden = torch.tanh(drive[step] + linear(hidden, hidden_weight))
-        states.append(hidden)
-    return torch.stack(states, dim=1)
+    if begin is None:
+        return drive.unbind(), [x.new_zeros(batch, hidden_weight.shape[-1]) for _ in range(parts)]
+    return drive.unbind(), [part.contiguous() for part in begin.unbind(1)]

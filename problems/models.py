@@ -30,12 +30,15 @@ class Model:
             change before anything else is done with them; a layer without the piece of its bias goes
             without it.
         activation: see :class:`Problem`.
+        carry: the shape of what ``apply(pieces, x, carried [batch, *carry]) -> (outputs, carried)`` carries
+            on to the examples that follow; () if it takes and gives nothing of that kind.
     """
 
     layout: Layout
-    apply: Callable[..., Tensor]
+    apply: Callable[..., Any]
     hidden: tuple[str, ...] = ()
     activation: str = ""
+    carry: tuple[int, ...] = ()
 
 
 def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | None = 0.0) -> Model:
@@ -177,6 +180,7 @@ def recurrent_net(
     depth: int = 1,
     forget_bias: float = 1.0,
     every_step: bool = False,
+    carry: bool = False,
 ) -> Model:
     """``depth`` recurrent layers over x [batch, time, inputs], and a linear layer on the states of the last.
 
@@ -185,44 +189,53 @@ def recurrent_net(
         forget_bias: where the forget gate's bias starts; 1 keeps the memory open at first
             (Gers et al. 2000; Jozefowicz et al. 2015; *Deep Learning*, section 10.10.1).
         every_step: outputs [batch, time, outputs] at every step, not [batch, outputs] after the last.
+        carry: begin with the state in which the sequences before ended, not with 0.
     """
+    import torch
+
     from problems import layers
 
-    run = {"lstm": layers.lstm, "rnn": layers.rnn}[cell]
+    run, parts = {"lstm": (layers.lstm, 2), "rnn": (layers.rnn, 1)}[cell]
     gates = (0.0, forget_bias, 0.0, 0.0) if cell == "lstm" else (0.0,)
     names = [f"{cell}{i}" for i in range(1, depth + 1)]
     stack = [recurrent(name, hidden if i else inputs, hidden, gates) for i, name in enumerate(names)]
     layout = Layout((*(piece for pieces in stack for piece in pieces), *dense("layer1", hidden, outputs)))
 
-    def apply(pieces: Pieces, x: Tensor) -> Tensor:
-        for name in names:
-            x = run(x, pieces[f"{name}.input"], pieces[f"{name}.hidden"], pieces[f"{name}.bias"])
+    def apply(pieces: Pieces, x: Tensor, carried: Tensor | None = None) -> Any:
+        begins = [None] * depth if carried is None else carried.split(parts, dim=1)
+        ends = []
+        for name, begin in zip(names, begins, strict=True):
+            x, end = run(x, pieces[f"{name}.input"], pieces[f"{name}.hidden"], pieces[f"{name}.bias"], begin)
+            ends.append(end)
         states = x.flatten(0, 1) if every_step else x[:, -1]
         y = layers.linear(states, pieces["layer1.weight"], pieces["layer1.bias"])
-        return y.unflatten(0, x.shape[:2]) if every_step else y
+        y = y.unflatten(0, x.shape[:2]) if every_step else y
+        return (y, torch.cat(ends, dim=1)) if carry else y
 
-    return Model(layout, apply)
+    return Model(layout, apply, carry=(depth * parts, hidden) if carry else ())
 
 
-def character_model(symbols: int, embedding: int, hidden: int, depth: int, forget_bias: float) -> Model:
+def character_model(
+    symbols: int, embedding: int, hidden: int, depth: int, forget_bias: float, carry: bool = False
+) -> Model:
     """An embedding and LSTM layers that predict each next symbol: x [batch, time] in 0 … symbols − 1.
 
     The embedding is a product with one-hot rows, whose gradient has no order of summation to
-    depend on, unlike that of a table look-up.
+    depend on, unlike that of a table look-up. ``carry`` as in ``recurrent_net``.
     """
     import torch
 
     from problems.layers import linear
 
-    body = recurrent_net(embedding, hidden, symbols, "lstm", depth, forget_bias, every_step=True)
+    body = recurrent_net(embedding, hidden, symbols, "lstm", depth, forget_bias, every_step=True, carry=carry)
     layout = Layout((*dense("embedding", symbols, embedding, bias=None), *body.layout))
 
-    def apply(pieces: Pieces, x: Tensor) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, *carried: Tensor) -> Any:
         weight = pieces["embedding.weight"]
         one_hot = (x.flatten().unsqueeze(1) == torch.arange(symbols, device=x.device)).to(weight.dtype)
-        return body.apply(pieces, linear(one_hot, weight).unflatten(0, x.shape))
+        return body.apply(pieces, linear(one_hot, weight).unflatten(0, x.shape), *carried)
 
-    return Model(layout, apply)
+    return Model(layout, apply, carry=body.carry)
 
 
 def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
@@ -232,14 +245,18 @@ def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
     """
     from problems.layers import accuracy, cross_entropy
 
+    def predict(pieces: Pieces, batch: tuple[Tensor, ...], *between: Between) -> Any:
+        return model.apply(pieces, batch[0], *between, *batch[2:])  # batch[2:] is what was carried, if anything
+
     return Problem(
         name,
         model.layout,
-        lambda pieces, batch, *between: model.apply(pieces, batch[0], *between),
+        predict,
         lambda outputs, batch: cross_entropy(outputs, batch[1]),
         *data,
         hidden=model.hidden,
         activation=model.activation,
+        carry=model.carry,
         **{"metrics": {"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")}, **rest},
     )
 

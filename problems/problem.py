@@ -62,6 +62,17 @@ class Data:
         return digest.hexdigest()[:16]
 
 
+def streams(examples: int, count: int) -> Tensor:
+    """Indices [steps, count] of consecutive examples read in ``count`` streams at once; the remainder is left out.
+
+    Stream s begins at example s · steps and step k takes its k-th, for steps = ⌊examples/count⌋.
+    """
+    import torch
+
+    steps = examples // count
+    return torch.arange(count * steps).view(count, steps).T
+
+
 def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
 
@@ -106,6 +117,12 @@ class Problem:
 
     Args:
         predict: (pieces, batch) -> outputs.
+        carry: the shape of what is carried from an example to the one that follows it, such as the state of
+            a recurrent net that reads on in a text; () for nothing, as if examples came in no order.
+            With it ``predict`` gives (outputs, what is carried on [batch, *carry]) and finds what was
+            carried to it, 0 at the beginning, as the last tensor of its batch. A minibatch of b has the
+            k-th example of each of b runs of consecutive ones (``streams``). No gradient goes back
+            through what is carried (truncated backpropagation through time).
         hidden: the layers whose sums a third argument ``between(name, sums) -> sums`` of ``predict``
             gets to see and to change; () where ``predict`` has none.
         activation: the nonlinearity that follows them, ``linear`` or a function of torch such as ``relu``;
@@ -134,6 +151,7 @@ class Problem:
     fixed: Mapping[str, Tensor] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     activation: str = ""
+    carry: tuple[int, ...] = ()
     prepare: Callable[[Pieces, Data], Pieces] | None = None
     penalty: Callable[[Pieces], Tensor] | None = None
     start: Callable[[Generator], Tensor] | None = None
@@ -160,7 +178,17 @@ class Problem:
 
     def outputs(self, pieces: Pieces, batch: Batch, *between: Callable[[str, Tensor], Tensor]) -> Tensor:
         """What ``predict`` makes of the pieces of θ; ``between`` sees the sums of the hidden layers."""
-        return self.predict(self._with_fixed(pieces), batch, *between)
+        return self._predict(self._with_fixed(pieces), batch)[0]
+
+    def carried_of(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same, and what is carried on to the examples that follow, [batch, *carry]."""
+        loss, _, carried = self._loss(self._with_fixed(pieces), batch)
+        assert carried is not None
+        return loss, carried.detach()
+
+    def outputs_of(self, pieces: Pieces, batch: Batch) -> Tensor:
+        """The outputs that the criterion is a function of."""
+        return self._predict(self._with_fixed(pieces), batch)[0]
 
     def prepared(self, theta: Tensor) -> Pieces:
         """What :meth:`measure` needs to know of θ [D] beside its pieces, for all batches alike."""
@@ -172,17 +200,35 @@ class Problem:
         Args:
             prepared: of this θ; computed here unless given.
         """
-        further = self.prepared(theta) if prepared is None else prepared
-        loss, outputs = self._loss(self._with_fixed({**self.layout.split(theta), **further}), batch)
-        return {"loss": loss, **{name: m.value(outputs, batch) for name, m in self.metrics.items()}}
+        return self.measured(theta, batch, self.prepared(theta) if prepared is None else prepared)[0]
+
+    def measured(self, theta: Tensor, batch: Batch, prepared: Pieces) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The same, and what is carried on."""
+        loss, outputs, carried = self._loss(self._with_fixed({**self.layout.split(theta), **prepared}), batch)
+        examples = self._examples(batch)
+        return {"loss": loss, **{name: m.value(outputs, examples) for name, m in self.metrics.items()}}, carried
 
     def _with_fixed(self, pieces: Pieces) -> Pieces:
         return {**pieces, **self.fixed} if self.fixed else pieces
 
-    def _loss(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor]:
-        outputs = self.predict(pieces, batch)
-        loss = self.criterion(outputs, batch)
-        return (loss if self.penalty is None else loss + self.penalty(pieces)), outputs
+    def _loss(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        outputs, carried = self._predict(pieces, batch)
+        loss = self.criterion(outputs, self._examples(batch))
+        return (loss if self.penalty is None else loss + self.penalty(pieces)), outputs, carried
+
+    def _examples(self, batch: Batch) -> Batch:
+        """A batch without what was carried to it."""
+        return batch[: len(self.train.tensors)] if len(batch) > len(self.train.tensors) else batch
+
+    def _predict(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Outputs, and what is carried on; a batch to which nothing was carried begins with zeros."""
+        if not self.carry:
+            return self.predict(pieces, batch), None
+        if batch is self._examples(batch):
+            like = next(iter(pieces.values()))
+            batch = (*batch, like.new_zeros(len(batch[0]), *self.carry))
+        outputs, carried = self.predict(pieces, batch)
+        return outputs, carried
 
     def better(self, measure: str) -> str:
         """Whether ``higher`` or ``lower`` values of a measure such as ``valid_accuracy`` are better."""

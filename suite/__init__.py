@@ -29,7 +29,9 @@ __all__ = [
     "initializer",
     "linear_range",
     "load",
+    "load_comparisons",
     "load_costs",
+    "load_spectra",
     "log_range",
     "optimizer",
     "price",
@@ -49,6 +51,20 @@ def load_costs(results: str = "results") -> Any:
     from suite.costs import load_costs
 
     return load_costs(results)
+
+
+def load_spectra(results: str = "results") -> Any:
+    """The measured spectra of a folder as a pandas frame: see :func:`suite.spectra.load_spectra`."""
+    from suite.spectra import load_spectra
+
+    return load_spectra(results)
+
+
+def load_comparisons(results: str = "results") -> list[dict[str, Any]]:
+    """The comparisons of a folder, newest first: see :mod:`suite.comparisons`."""
+    from suite.comparisons import load
+
+    return load(results)
 
 
 def price(traces: Any, costs: Any, runs: Any) -> Any:

@@ -201,6 +201,7 @@ def cost(**options: Any) -> None:
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @_DATA
+@click.option("--results", default="results", show_default=True, metavar="DIR", help="Where spectra are kept.")
 @click.option("--figure", metavar="FILE", help="Spectra, and their course, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")

@@ -9,7 +9,7 @@ import click
 
 from problems.names import UsageError, parse
 from problems.problem import Problem, problem
-from suite import export, tables
+from suite import comparisons, export, tables
 from suite.compare import compare as compare_plan
 from suite.environment import check_device, cores
 from suite.estimate import seconds
@@ -42,6 +42,7 @@ def compare(
             outcome = compare_plan(planned, ledger, display.phase)
     except KeyboardInterrupt:
         raise _interrupted(ledger) from None
+    comparisons.save(outcome, results)
     if as_json:
         click.echo(export.to_json(export.of_comparison(outcome)))
     else:

@@ -223,8 +223,10 @@ class _Step:
         class Timed(Objective):
             """The problem's objective, the time of its evaluations taken."""
 
-            def bind(self, kind: str, *operands: Tensor, taped: bool | None = None) -> tuple[Kernel, list[Tensor]]:
-                action, outputs = super().bind(kind, *operands, taped=taped)
+            def bind(
+                self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True
+            ) -> tuple[Kernel, list[Tensor]]:
+                action, outputs = super().bind(kind, *operands, taped=taped, carry=carry)
                 return clock.timed("evaluation", action), outputs
 
         arguments = (made, [spec], theta, [0], size, "reshuffle")

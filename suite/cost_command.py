@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analysis.numbers import duration
 from problems.names import Spec, UsageError, parse, parse_list
 from problems.problem import problem
 from suite import export, tables
@@ -134,46 +135,18 @@ def _cells(c: Cost) -> list[str]:
     return [str(optimizer.short(parse(c.optimizer))), step, *shares, f"{c.state:.3g}", floor, memory]
 
 
-def duration(seconds: float) -> str:
-    """Three digits and a unit: ``164 µs``."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
-
-
 def draw(costs: Sequence[Cost], file: str) -> None:
     """Bars of the parts of a step, one panel for each problem."""
-    import matplotlib as mpl
+    import pandas as pd
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-    import seaborn as sns
+    from analysis.figures import Palette, beside, cost_bars
 
-    from suite.cost import PARTS
-
-    names = list(dict.fromkeys(c.problem for c in costs))
-    rows = max(sum(c.problem == name for c in costs) for name in names)
-    with sns.axes_style("whitegrid", {"axes.grid.axis": "x"}):
-        fig, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 1.2 + 0.45 * rows), squeeze=False)
-    colours = dict(zip(PARTS, sns.color_palette("colorblind"), strict=False))
-    for axis, name in zip(axes[0], names, strict=True):
-        of = [c for c in costs if c.problem == name][::-1]
-        left = [0.0] * len(of)
-        scale, unit = (1e3, "ms") if max(c.seconds for c in of) > 1e-3 else (1e6, "µs")
-        for part in PARTS:
-            widths = [c.parts[part] * scale for c in of]
-            axis.barh(
-                [str(optimizer.short(parse(c.optimizer))) for c in of],
-                widths,
-                left=left,
-                color=colours[part],
-                label=part,
-            )
-            left = [a + b for a, b in zip(left, widths, strict=True)]
-        axis.set(title=str(problem.short(parse(name))), xlabel=f"{unit} a step")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="lower center", ncols=len(PARTS), frameon=False)
-    fig.tight_layout(rect=(0, 0.35 / fig.get_figheight(), 1, 1))
-    fig.savefig(file, dpi=150)
-    plt.close(fig)
+    rows = [{"problem": c.problem, "optimizer": str(optimizer.short(parse(c.optimizer))), **c.parts} for c in costs]
+    table = pd.DataFrame(rows)
+    palette = Palette(table["optimizer"])
+    charts = [
+        cost_bars(own, title=str(problem.short(parse(str(name)))), palette=palette)
+        for name, own in table.groupby("problem", sort=False)
+    ]
+    size = max((chart.size for chart in charts), key=max)
+    beside("costs", "What a step costs", charts, size=size).save(file)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import uuid
-import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,23 +22,12 @@ def save(cost: Cost, results: str | Path) -> Path:
     Raises:
         StoreError: the disk is full or the folder cannot be written to.
     """
-    from suite.store import StoreError
+    from suite import records
 
     record = cost.to_dict()
     machine = [record["environment"].get(key) for key in ("processor", "device", "threads", "torch")]
     key = [record[k] for k in ("problem", "optimizer", "batch_size", "dtype", "device")] + machine
-    folder = Path(results) / "costs"
-    target = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20] + ".json")
-    part = target.with_suffix(f".{uuid.uuid4().hex}.part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(record, indent=1))
-        os.replace(part, target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
-    return target
+    return records.save(record, Path(results) / "costs", key)
 
 
 def load_costs(results: str | Path = "results") -> pd.DataFrame:
@@ -54,13 +37,9 @@ def load_costs(results: str | Path = "results") -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for path in sorted((Path(results) / "costs").glob("*.json")):
-        try:
-            rows.append(json.loads(path.read_text()))
-        except (OSError, ValueError) as error:
-            warnings.warn(f"{path} is not a readable cost, passed over ({error})", stacklevel=2)
-    return pd.json_normalize(rows)
+    from suite import records
+
+    return pd.json_normalize(records.load(Path(results) / "costs"))
 
 
 def price(traces: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -115,7 +115,7 @@ class Seen:
             made.layout.split(theta.detach().contiguous()),
             chunks,
             weights,
-            predict=lambda pieces, batch: made.predict({**pieces, **made.fixed}, batch),
+            predict=made.outputs_of,
             criterion=made.criterion,
         )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from problems.problem import Data, Problem
+from problems.problem import Batch, Data, Problem, streams
 from suite.lift import over_lanes
 
 EXAMPLES = 1000  # in one pass; fixed, so that a lane's sums do not depend on the lanes beside it
+STREAMS = 50  # places of a split that are read on from at once where a state is carried, whatever the run's batch
 NUMBERS = 1 << 27  # of activations that may be alive at once, roughly
 
 
@@ -30,17 +33,40 @@ def _of_lanes(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Ten
     prepared = over_lanes(lambda lane, _: problem.prepared(lane), theta, (), shared=True)
     found: dict[str, Tensor] = {}
     for name, split in problem.splits.items():
-        count = _evaluated(split, batch_size)
-        for start in range(0, count, EXAMPLES):
-            batch = tuple(t[start : min(start + EXAMPLES, count)] for t in split.tensors)
-            means = over_lanes(
-                lambda lane, b: problem.measure(lane[0], b, lane[1]), (theta, prepared), batch, shared=True
-            )
+        batches = _streams(split) if problem.carry else _chunks(split, _evaluated(split, batch_size))
+        count = sum(len(batch[0]) for batch in batches)
+        carried: tuple[Tensor, ...] = ()
+        for batch in batches:
+            means, carried = _measured(problem, theta, prepared, batch, carried)
             for measure, mean in means.items():
                 total = mean.to(torch.float64) * (len(batch[0]) / count)
                 key = f"{name}_{measure}"
                 found[key] = found[key] + total if key in found else total
     return found
+
+
+def _measured(
+    problem: Problem, theta: Tensor, prepared: Any, batch: Batch, carried: tuple[Tensor, ...]
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """Means over one batch, each [lanes], and what each lane carries on, if anything."""
+
+    def of_lane(lane: Any, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        theta, prepared, carried = lane
+        means, ends = problem.measured(theta, (*batch, *carried), prepared)
+        return means, () if ends is None else (ends,)
+
+    means, ends = over_lanes(of_lane, (theta, prepared, carried), batch, shared=True)
+    return means, ends
+
+
+def _chunks(split: Data, count: int) -> list[Batch]:
+    return [tuple(t[i : min(i + EXAMPLES, count)] for t in split.tensors) for i in range(0, count, EXAMPLES)]
+
+
+def _streams(split: Data) -> list[Batch]:
+    """Batches that follow one another in each of ``STREAMS`` places; the remainder is left out."""
+    rows = streams(len(split), min(STREAMS, len(split))).to(split.tensors[0].device)
+    return [tuple(t[row] for t in split.tensors) for row in rows]
 
 
 def _evaluated(split: Data, batch_size: int) -> int:

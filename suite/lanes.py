@@ -15,7 +15,7 @@ from problems.names import Spec, UsageError
 from problems.problem import Problem
 from suite.errors import told
 from suite.objective import LaneOracle, Objective, rows
-from suite.sampler import Sampler
+from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings
 from suite.tape import Kernel, Tape, Untraceable
 
@@ -94,8 +94,8 @@ class Together:
         self.theta.copy_(theta)
         self.errors: dict[int, str] = {}
         self.settings = Settings(specs, theta.device)
-        self.sampler = Sampler(problem.train, seeds, size, order)
-        self.objective = evaluator(problem, count, self.sampler.batch)
+        self.sampler = sampler_of(problem, seeds, size, order, self.theta)
+        self.objective = evaluator(problem, count, self.sampler.batch, self.sampler.carried)
         self.sampler.fill(0)
         state = torch.vmap(self._init)(self.theta, self.settings.tensors)
         leaves, self._tree = tree_flatten(state)
@@ -180,11 +180,12 @@ class Together:
 
     def resize(self, size: int) -> None:
         calls, excused = self.objective.calls, self.objective.excused
-        self.sampler = Sampler(self.problem.train, self.seeds, size, self.sampler.order)
-        self.objective = Objective(self.problem, len(self.specs), self.sampler.batch)
+        self.sampler = sampler_of(self.problem, self.seeds, size, self.sampler.order, self.theta)
+        self.objective = Objective(self.problem, len(self.specs), self.sampler.batch, self.sampler.carried)
         self.objective.calls, self.objective.excused = calls, excused
         self.sampler.fill(0)
         self._record()
+        self.sampler.carry_on(None)
 
     def keep(self, lanes: Sequence[int]) -> Together:
         kept = Together.__new__(Together)
@@ -194,12 +195,13 @@ class Together:
         kept.theta, kept.errors, kept._tree = _own(self.theta[index]), {}, self._tree
         kept.state = [_own(leaf[index]) for leaf in self.state]
         kept.settings = Settings(kept.specs, self.theta.device)
-        kept.sampler = Sampler(self.problem.train, kept.seeds, self.sampler.size, self.sampler.order)
-        kept.objective = Objective(self.problem, len(kept.specs), kept.sampler.batch)
+        kept.sampler = sampler_of(self.problem, kept.seeds, self.sampler.size, self.sampler.order, self.theta)
+        kept.objective = Objective(self.problem, len(kept.specs), kept.sampler.batch, kept.sampler.carried)
         kept.objective.calls, kept._calls, kept._taken = self.objective.calls.copy(), Counter(), self._taken
         kept.objective.excused = {kind: excused[index] for kind, excused in self.objective.excused.items()}
         kept.sampler.fill(0)
         kept._record()
+        kept.sampler.carry_on(None if self.sampler.carried is None else self.sampler.carried[index])
         return kept
 
 
@@ -257,7 +259,7 @@ class Apart:
         self.theta.copy_(theta)
         self.errors: dict[int, str] = {}
         self.settings = Settings(specs)
-        self.sampler = Sampler(problem.train, seeds, size, order)
+        self.sampler = sampler_of(problem, seeds, size, order, self.theta)
         self.sampler.fill(0)
         self._bind()
         self.state: list[Any] = []
@@ -267,13 +269,14 @@ class Apart:
     def _bind(self) -> None:
         """What depends on where θ and the minibatches lie."""
         self.rows = [self.theta.data[lane] for lane in range(len(self.specs))]  # .data: each counts its own changes
-        self.objective = self.evaluator(self.problem, len(self.specs), self.sampler.batch)
+        self.objective = self.evaluator(self.problem, len(self.specs), self.sampler.batch, self.sampler.carried)
         self._pass, (self._values, self._gradients) = self.objective.bind("gradient", self.theta)
-        self.oracles = [
-            _RowOracle(self.evaluator(self.problem, 1, tuple(t[lane : lane + 1] for t in self.sampler.batch)))
-            for lane in range(len(self.specs))
-        ]
+        self.oracles = [self._oracle(slice(lane, lane + 1)) for lane in range(len(self.specs))]
         self._first = torch.zeros_like(self._values)
+
+    def _oracle(self, row: slice) -> _RowOracle:
+        carried = None if self.sampler.carried is None else self.sampler.carried[row]
+        return _RowOracle(self.evaluator(self.problem, 1, tuple(t[row] for t in self.sampler.batch), carried))
 
     def step(self, k: int) -> Tensor:
         self.sampler.fill(k)
@@ -306,7 +309,7 @@ class Apart:
 
     def resize(self, size: int) -> None:
         calls = self.calls()
-        self.sampler = Sampler(self.problem.train, self.seeds, size, self.sampler.order)
+        self.sampler = sampler_of(self.problem, self.seeds, size, self.sampler.order, self.theta)
         self.sampler.fill(0)
         self._bind()
         for oracle, counted in zip(self.oracles, calls, strict=True):
@@ -329,7 +332,7 @@ class _RowOracle:
         self.first: Tensor | None = None
         self._known: tuple[Tensor, Tensor] | None = None
         self._at: tuple[int, int] = (0, 0)
-        self._bound: dict[str, tuple[list[Tensor], Kernel, list[Tensor]]] = {}
+        self._bound: dict[tuple[str, bool], tuple[list[Tensor], Kernel, list[Tensor]]] = {}
 
     @property
     def layout(self) -> Layout:
@@ -342,10 +345,11 @@ class _RowOracle:
 
     def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
         """Evaluate anew, on a tape of this lane's own."""
-        if kind not in self._bound:
+        key = kind, self.first is None  # the first evaluation of a step gives what is carried on
+        if key not in self._bound:
             places = [rows(1, self.objective.problem.size, t) for t in operands]
-            self._bound[kind] = (places, *self.objective.bind(kind, *places))
-        places, action, outputs = self._bound[kind]
+            self._bound[key] = (places, *self.objective.bind(kind, *places, carry=self.first is None))
+        places, action, outputs = self._bound[key]
         for place, operand in zip(places, operands, strict=True):
             place[0].copy_(operand.detach())
         action()

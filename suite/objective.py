@@ -36,16 +36,21 @@ class Objective:
 
     Args:
         batch: tensors [lanes, b, ...] that stay in place; whoever owns them changes their contents.
+        carried: where the first evaluation of a step puts what is carried on, [lanes, b, *carry]; None
+            where nothing is (see ``Problem.carry``).
 
     ``calls`` counts evaluations by kind, for every lane alike, and ``excused`` those that a lane
     only sat through; ``first`` is the loss [lanes] that the first evaluation of the current step
     gave, trial points aside.
     """
 
-    def __init__(self, problem: Problem, lanes: int, batch: Batch, *, taped: bool = True) -> None:
+    def __init__(
+        self, problem: Problem, lanes: int, batch: Batch, carried: Tensor | None = None, *, taped: bool = True
+    ) -> None:
         self.problem = problem
         self.lanes = lanes
         self.batch = batch
+        self.carried = carried
         self.taped = taped
         self.calls: Counter[str] = Counter()
         self.excused: dict[str, Tensor] = {}
@@ -100,12 +105,13 @@ class Objective:
     def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
         self.calls["hvp" if kind == "hessian" else kind] += 1
         recorder = Recorder.current
+        is_first = self.first is None and kind in ("value", "gradient") and not self._trial
         if recorder is not None:
-            outputs = recorder.call(operands, partial(self.bind, kind))
+            outputs = recorder.call(operands, partial(self.bind, kind, carry=is_first))
         else:
-            action, outputs = self.bind(kind, *operands, taped=False)
+            action, outputs = self.bind(kind, *operands, taped=False, carry=is_first)
             action()
-        if self.first is None and kind in ("value", "gradient") and not self._trial:
+        if is_first:
             self.first = outputs[0]
         self._trial = False
         return outputs
@@ -120,8 +126,14 @@ class Objective:
             Recorder.current.call([active], lambda active: (lambda: excused.add_(~active), []))
         return active
 
-    def bind(self, kind: str, *operands: Tensor, taped: bool | None = None) -> tuple[Kernel, list[Tensor]]:
-        """An action that evaluates at what ``operands`` hold when it is called, and where its results lie."""
+    def bind(
+        self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True
+    ) -> tuple[Kernel, list[Tensor]]:
+        """An action that evaluates at what ``operands`` hold when it is called, and where its results lie.
+
+        Args:
+            carry: a value or gradient also fills ``carried``.
+        """
         theta = operands[0]
         aligned = theta.stride(0) % ALIGN == 0 and theta.stride(1) == 1
         query = theta if aligned else rows(self.lanes, self.problem.size, theta)
@@ -129,6 +141,8 @@ class Objective:
             query.copy_(theta)
         compute = partial(getattr(self, f"_{kind}"), query, *operands[1:])
         outputs, into = self._results(kind, query)
+        if carry and self.carried is not None and kind in ("value", "gradient"):
+            compute, into = partial(compute, carry=True), [*into, self.carried]
         evaluate: Kernel
         if self.taped if taped is None else taped:
             try:
@@ -158,21 +172,29 @@ class Objective:
         parts = list(self.layout.split(vector).values())
         return ([vector], parts) if kind in ("hvp", "ggn") else ([values, vector], [values, *parts])
 
-    def _losses(self, theta: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The pieces of θ as leaves of a graph, and the losses [lanes]."""
-        pieces = {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
-        with torch.enable_grad():
-            losses = over_lanes(self.problem.loss_of, pieces, self.batch)
-        return list(pieces.values()), losses
+    def _leaves(self, theta: Tensor) -> dict[str, Tensor]:
+        """The pieces of θ as leaves of a graph."""
+        return {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
 
-    def _value(self, theta: Tensor) -> list[Tensor]:
+    def _losses(self, pieces: dict[str, Tensor], carry: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """The losses [lanes], and what is carried on if that is asked for."""
+        if not carry:
+            return over_lanes(self.problem.loss_of, pieces, self.batch), []
+        losses, carried = over_lanes(self.problem.carried_of, pieces, self.batch)
+        return losses, [carried]
+
+    def _value(self, theta: Tensor, carry: bool = False) -> list[Tensor]:
         with torch.no_grad():
-            return [over_lanes(self.problem.loss_of, self.layout.split(theta.detach()), self.batch)]
+            losses, carried = self._losses(self.layout.split(theta.detach()), carry)
+        return [losses, *carried]
 
-    def _gradient(self, theta: Tensor) -> list[Tensor]:
-        pieces, losses = self._losses(theta)
-        grads = torch.autograd.grad(losses, pieces, torch.ones_like(losses), allow_unused=True)
-        return [losses.detach(), *_zero_if_unused(grads, pieces)]
+    def _gradient(self, theta: Tensor, carry: bool = False) -> list[Tensor]:
+        pieces = self._leaves(theta)
+        with torch.enable_grad():
+            losses, carried = self._losses(pieces, carry)
+        leaves = list(pieces.values())
+        grads = torch.autograd.grad(losses, leaves, torch.ones_like(losses), allow_unused=True)
+        return [losses.detach(), *_zero_if_unused(grads, leaves), *carried]
 
     def _hvp(self, theta: Tensor, v: Tensor) -> list[Tensor]:
         pieces, used, grads = self._graph(theta)
@@ -181,10 +203,10 @@ class Objective:
         return _zero_if_unused(torch.autograd.grad(grads, pieces, cotangents, allow_unused=True), pieces)
 
     def _ggn(self, theta: Tensor, v: Tensor) -> list[Tensor]:
-        pieces = {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
+        pieces = self._leaves(theta)
         leaves, parts = list(pieces.values()), list(self.layout.split(v).values())
         with torch.enable_grad():
-            outputs = over_lanes(self.problem.predict, pieces, self.batch)
+            outputs = over_lanes(self.problem.outputs_of, pieces, self.batch)
             forward = self._pushed(outputs, leaves, parts)
             at = outputs.detach().requires_grad_()
             losses = over_lanes(lambda out, batch: self.problem.criterion(out[0], batch), (at,), self.batch)
@@ -204,7 +226,7 @@ class Objective:
 
     def _penalty_product(self, theta: Tensor, parts: list[Tensor]) -> list[Tensor]:
         penalty = self.problem.penalty
-        pieces = {name: view.detach().requires_grad_() for name, view in self.layout.split(theta.detach()).items()}
+        pieces = self._leaves(theta)
         leaves = list(pieces.values())
         if penalty is None:
             return [torch.zeros_like(leaf) for leaf in leaves]
@@ -231,7 +253,10 @@ class Objective:
 
     def _graph(self, theta: Tensor) -> tuple[list[Tensor], list[int], list[Tensor]]:
         """Pieces and their gradients with a graph; those that the loss does not depend on twice are left out."""
-        pieces, losses = self._losses(theta)
+        leaves = self._leaves(theta)
+        with torch.enable_grad():
+            losses, _ = self._losses(leaves)
+        pieces = list(leaves.values())
         grads = torch.autograd.grad(losses, pieces, torch.ones_like(losses), create_graph=True, allow_unused=True)
         used = [i for i, g in enumerate(grads) if g is not None and g.requires_grad]
         return pieces, used, [grads[i] for i in used]

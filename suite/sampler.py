@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from problems.names import UsageError
-from problems.problem import Batch, Data
+from problems.problem import Batch, Data, Problem, streams
 
 BLOCK = 1024  # examples, about, that are drawn at once from an endless stream
 
@@ -37,8 +37,13 @@ def epoch_order(order: str, examples: int, size: int, seed: int, epoch: int) -> 
     return torch.randperm(examples, generator=stream)[:used]
 
 
-def check_size(data: Data, size: int, order: str) -> None:
-    """Raise a UsageError for a minibatch larger than the data set, or for a stream where there is none."""
+def check_size(data: Data, size: int, order: str, carries: bool = False) -> None:
+    """Raise a UsageError for a minibatch larger than the data set, or for an order that the data do not have."""
+    if carries and order in ("with_replacement", "online"):
+        raise UsageError(
+            f"order {order} makes no sense where a state is carried from one example to the next; choose "
+            "sequential, or carry=False where the problem has that setting"
+        )
     if order == "online":
         if data.fresh is None:
             raise UsageError(
@@ -51,20 +56,34 @@ def check_size(data: Data, size: int, order: str) -> None:
         )
 
 
+def sampler_of(problem: Problem, seeds: Sequence[int], size: int, order: str, like: Tensor) -> Sampler:
+    """The minibatches of a problem, with a place for what it carries on in ``like``'s type and device.
+
+    All examples in one minibatch are a stream each, which every step begins anew: nothing is carried then.
+    """
+    carries = problem.carry and size
+    carried = like.new_zeros(len(seeds), size, *problem.carry) if carries else None
+    return Sampler(problem.train, seeds, size, order, carried)
+
+
 class Sampler:
     """Fills one set of tensors [lanes, size, ...] with each step's minibatches.
 
     Args:
         seeds: one a lane; lanes with the same seed see the same minibatches.
         size: examples in a minibatch; 0 for all of them, which are then shared, not copied.
+        carried: where whoever trains puts what is carried on from a step, [lanes, size, *carry] (see
+            ``Problem.carry``). Minibatches are then streams of consecutive examples, the same for every
+            seed and in every epoch, with a further tensor: what was carried to them, 0 as an epoch begins.
     """
 
-    def __init__(self, data: Data, seeds: Sequence[int], size: int, order: str) -> None:
-        check_size(data, size, order)
+    def __init__(self, data: Data, seeds: Sequence[int], size: int, order: str, carried: Tensor | None = None) -> None:
+        check_size(data, size, order, carried is not None)
         self.data = data
         self.seeds = list(seeds)
         self.size = size
         self.order = order
+        self.carried = carried
         lanes = len(self.seeds)
         self.batch: Batch
         if size:
@@ -72,6 +91,8 @@ class Sampler:
             self._flat = [b.view(lanes * size, *b.shape[2:]) for b in self.batch]
             self._epoch = -1  # or the block of a stream
             self._per_epoch = max(1, (BLOCK if order == "online" else len(data)) // size)
+            if carried is not None:
+                self.batch = (*self.batch, torch.zeros_like(carried))
         else:
             self.batch = tuple(t.expand(lanes, *t.shape) for t in data.tensors)
 
@@ -85,12 +106,21 @@ class Sampler:
             self._epoch = epoch
         for tensor, flat in zip(self._pool, self._flat, strict=True):
             torch.index_select(tensor, 0, self._indices[at], out=flat)
+        if self.carried is not None:
+            self.batch[-1].copy_(self.carried) if at else self.batch[-1].zero_()
+
+    def carry_on(self, carried: Tensor | None) -> None:
+        """Let the next step begin with this, [lanes, size, *carry], or with 0, whatever the last one left."""
+        if self.carried is not None:
+            self.carried.zero_() if carried is None else self.carried.copy_(carried)
 
     def _of_epoch(self, epoch: int) -> tuple[Batch, Tensor]:
         """The training examples, and the indices [steps, lanes * size] of an epoch's minibatches."""
         shape = (self._per_epoch, self.size)
         drawn = {
-            seed: epoch_order(self.order, len(self.data), self.size, seed, epoch).view(shape)
+            seed: streams(len(self.data), self.size)
+            if self.carried is not None
+            else epoch_order(self.order, len(self.data), self.size, seed, epoch).view(shape)
             for seed in dict.fromkeys(self.seeds)
         }
         indices = torch.cat([drawn[seed] for seed in self.seeds], dim=1)

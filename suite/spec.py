@@ -36,7 +36,8 @@ class Run:
             ``shuffle_once`` one permutation for all, ``with_replacement`` independent draws,
             ``sequential`` as stored, ``online`` new examples at every step, none of which is seen
             twice, from problems that draw their own (section 8.1.3); these are still evaluated on
-            their fixed splits. A partial last batch is dropped.
+            their fixed splits. A partial last batch is dropped. A problem that carries a state reads on in
+            its examples, whichever of the first two or ``sequential`` is asked for.
     """
 
     problem: str

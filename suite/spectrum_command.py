@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from problems.names import UsageError
-from suite.environment import check_device
+from suite.environment import check_device, environment
 
 if TYPE_CHECKING:
     from analysis.density import Interval
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from suite.curvature import Moment
 
 FORMATS = (".svg", ".png", ".pdf")
+KEPT = ("top", "bottom", "density", "probes", "steps", "method")  # options by which stored spectra are told apart
 
 
 def spectrum(
@@ -36,6 +37,7 @@ def spectrum(
     split: str,
     examples: int,
     chunk: int | None,
+    results: str,
     figure: str | None,
     as_json: bool,
     quiet: bool,
@@ -48,7 +50,7 @@ def spectrum(
     if figure is not None and Path(figure).suffix.lower() not in FORMATS:
         raise UsageError(f"spectrum: figure must end in {', '.join(FORMATS)}, got {figure!r}")
     check_device(device)
-    from suite import curvature, export, tables
+    from suite import curvature, export, spectra, tables
     from suite.threads import one_thread
 
     unknown = [name for name in names if name not in curvature.MATRICES]
@@ -61,10 +63,13 @@ def spectrum(
     with one_thread():
         found = list(curvature.along(training, at_steps, names, seen, layers=layers, on_progress=say, options=options))
     say("")
+    asked = {"split": split, "examples": examples, "matrices": names, "layers": layers, "at": at_steps}
+    spectra.save(training, found, asked | {key: options[key] for key in KEPT}, results, environment(device))
     if figure is not None:
-        from suite.curvature_figure import draw
+        from suite.curvature_figure import spectrum_chart
 
-        draw(found, Path(figure), f"{problem}{f', {optimizer}' if optimizer else ''}")
+        title = f"{problem}{f', {optimizer}' if optimizer else ''}"
+        spectrum_chart(spectra.frame(found), title).save(figure)
     if as_json:
         click.echo(export.to_json(of_moments(training, found, at != "0")))
     else:
@@ -171,6 +176,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
     """A block per spectrum: what it is of, its ends, and what its density says."""
     from rich.text import Text
 
+    from analysis.numbers import number
     from suite import tables
 
     for moment in found:
@@ -182,7 +188,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
         tables.show(to, heading, f"  {_facts(moment)}")
         for label, pairs in (("largest", made.top), ("smallest", made.bottom)):
             if len(pairs):
-                values = "  ".join(tables.number(value) for value in pairs.values)
+                values = "  ".join(number(value) for value in pairs.values)
                 worst = pairs.relative.max()
                 tables.show(to, f"  {label:9} {values}", f"  {'':9} residuals up to {worst:.1e} of the largest")
         tables.show(
@@ -191,7 +197,7 @@ def show(to: Any, found: Sequence[Moment]) -> None:
 
 
 def _facts(moment: Moment) -> str:
-    from suite.tables import number
+    from analysis.numbers import number
 
     facts = [f"loss {number(moment.loss)}", f"gradient norm {number(moment.gradient)}"]
     if moment.rate and moment.sharpness is not None:
@@ -202,7 +208,7 @@ def _facts(moment: Moment) -> str:
 
 
 def _density_lines(moment: Moment) -> list[str]:
-    from suite.tables import number
+    from analysis.numbers import number
 
     density = moment.spectrum.density
     if density is None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from analysis.numbers import number
 from problems.names import parse
 from problems.problem import problem
 from suite.initializers import initializer
@@ -169,15 +170,6 @@ def _to_target(row: Row, between: str) -> str:
     n = row.diverged["evaluation"][1]
     steps = "not reached" if math.isinf(row.steps_to_target) else f"{row.steps_to_target:.0f}"
     return steps + (f"{between}({row.reached}/{n})" if row.reached < n else "")
-
-
-def number(value: float) -> str:
-    """Four significant digits, without an exponent where that can be read."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    if 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
-    return f"{value:.3e}"
 
 
 def percent(part: int, whole: int) -> str:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
+import suite
 from analysis.operators import hessian
 from problems.problem import problem
 from suite.cli import cli
 from suite.curvature import Seen, Training, along, log_spaced, points
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Spectra are kept in ``results`` of the folder that a command runs in."""
+    monkeypatch.chdir(tmp_path)
 
 
 def ask(*words: str) -> str:
@@ -63,6 +71,36 @@ def test_blocks_of_layers():
     assert max(m.sharpness for m in found[1:]) <= found[0].sharpness
 
 
+def test_what_was_measured_is_kept_as_the_table_that_is_drawn():
+    asked = [
+        "digits_mlp(hidden=(4,))",
+        "sgd(lr=0.5)",
+        "--top",
+        "2",
+        "--bottom",
+        "1",
+        "--at",
+        "0,20",
+        "--examples",
+        "50",
+    ]
+    found = json.loads(ask(*asked, "--density", "--probes", "2", "--json"))
+    table = suite.load_spectra()
+    assert list(table["step"]) == [0, 20]
+    for row in table.to_dict("records"):
+        told = found["at"][str(row["step"])]
+        assert row["top"] == [pair["value"] for pair in told["top"]]
+        assert row["negative"] == told["negative_share"]["value"]
+        assert len(row["grid"]) == len(row["density"]) > 100
+    assert set(table["problem"]) == {"digits_mlp(hidden=(4,))"} and set(table["rate"]) == {0.5}
+    assert "environment.processor" in table
+    ask(*asked, "--density", "--probes", "2", "--json")
+    assert len(suite.load_spectra()) == 2
+    ask(*asked[:3], "1")
+    assert len(suite.load_spectra()) == 3
+    assert suite.load_spectra("nowhere").empty
+
+
 def test_the_table_and_the_figure(tmp_path):
     figure = tmp_path / "spectrum.svg"
     asked = ["digits_mlp(hidden=(3,))", "sgd(lr=0.1)", "--bottom", "1", "--density", "--at", "0,5", "--examples", "50"]
@@ -75,7 +113,7 @@ def test_the_table_and_the_figure(tmp_path):
 
 @pytest.mark.parametrize("name", ["cnn", "rnn"])
 def test_layers_of_the_suite_differentiate_twice_in_blocks(name):
-    training = Training(f"tests/suite/tiny_problems.py:{name}", dtype="float64")
+    training = Training(f"{Path(__file__).with_name('tiny_problems.py')}:{name}", dtype="float64")
     made = training.made()
     ((_, theta),) = points(training, [0], made)
     whole = Seen(chunk=64).objective(made, theta)

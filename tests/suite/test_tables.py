@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from analysis.numbers import number
 from suite.compare import compare
 from suite.engine import Progress
 from suite.estimate import Course, seconds
@@ -18,7 +19,7 @@ from suite.plan import Question, plan
 from suite.progress import Display, Lines, count, span
 from suite.spec import Run
 from suite.store import Store
-from suite.tables import console, number, percent, show_comparison
+from suite.tables import console, percent, show_comparison
 
 QUESTION = Question("digits_mlp", "adam, polyak(clip(sgd)), momentum(lr=0.1)", trials=4, seeds=6, steps=20)
 

@@ -61,7 +61,7 @@ def rnn() -> Problem:
     layout = Layout((*recurrent("1", 3, 32, (0.0, 1.0, 0.0, 0.0)), *dense("2", 32, 5)))
 
     def predict(p, batch):
-        states = layers.lstm(batch[0], p["1.input"], p["1.hidden"], p["1.bias"])
+        states, _ = layers.lstm(batch[0], p["1.input"], p["1.hidden"], p["1.bias"])
         return layers.linear(states[:, -1], p["2.weight"], p["2.bias"])
 
     x = _draw(7, 3)

@@ -1,0 +1,212 @@
+"""What a figure is: panels that draw themselves, saved as files or put inline into a page.
+
+A chart draws when it is asked for, in the theme that is asked for, with its own canvas: no
+global state of matplotlib's is touched and no window opens. The same chart gives the same
+bytes of SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.figures.style import LIGHT, SIZE, Palette, Theme, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "pdf", "png")
+_DATES = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place that says its value when pointed at; ``series`` is its name in the palette, if it has one."""
+
+    x: float
+    y: float
+    text: str
+    series: str | None = None
+
+
+@dataclass(eq=False)
+class Panel:
+    """One pair of axes while it is drawn."""
+
+    axis: Axes
+    theme: Theme
+    palette: Palette
+    marks: list[Mark] = field(default_factory=list)
+
+    def colour(self, name: str) -> str:
+        """The colour of a series here."""
+        return self.palette.colour(name, self.theme)
+
+    def tag(self, artist: Any, name: str) -> None:
+        """Say whose an artist is, so that a page can bring it forward or hide it."""
+        artist.set_gid(f"series-{self.palette.place(name)}")
+
+    def mark(self, x: float, y: float, text: str, series: str | None = None) -> None:
+        """Let a place, in data coordinates, say its value when pointed at."""
+        self.marks.append(Mark(float(x), float(y), text, series))
+
+    def empty(self, why: str) -> None:
+        """Say that there is nothing to show."""
+        self.axis.set_axis_off()
+        self.axis.text(
+            0.5, 0.5, f"No data: {why}", ha="center", va="center", wrap=True, color=self.theme.muted,
+            transform=self.axis.transAxes,
+        )  # fmt: skip
+
+
+Draw = Callable[[Panel], None]
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A chart for a page: SVG whose colours are CSS variables, and what it says when pointed at.
+
+    Args:
+        marks: (x, y, text, place in the palette or −1), in the SVG's own units.
+    """
+
+    svg: str
+    marks: list[tuple[float, float, str, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A figure that has not been drawn yet.
+
+    Args:
+        name: of the file it is saved to; letters, digits, dashes.
+        title: what it shows, in a few words.
+        draw: one function for each panel, from left to right.
+        caption: what a reader needs to know to read it.
+        table: the numbers it shows.
+        size: of one panel, in inches.
+    """
+
+    name: str
+    title: str
+    draw: Sequence[Draw]
+    caption: str = ""
+    palette: Palette = field(default_factory=Palette)
+    table: pd.DataFrame | None = None
+    size: tuple[float, float] = SIZE
+    columns: int = 4
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has nothing to show."""
+        return self.table is None or self.table.empty
+
+    def save(self, path: str | Path, theme: Theme = LIGHT, dpi: int = 200) -> Path:
+        """Write a file whose kind its ending says: ``.svg``, ``.pdf`` or ``.png``.
+
+        Raises:
+            ValueError: another ending.
+        """
+        path = Path(path)
+        kind = path.suffix.lower().lstrip(".")
+        if kind not in FORMATS:
+            raise ValueError(f"a figure is saved as {', '.join(FORMATS)}, got {path.name!r}")
+        path.write_bytes(self.svg(theme).encode() if kind == "svg" else self._rendered(kind, theme, True, dpi)[0])
+        return path
+
+    def svg(self, theme: Theme = LIGHT) -> str:
+        """The whole figure, with its title, as the text of an SVG file."""
+        text = self._rendered("svg", theme, True)[0].decode()
+        return '<?xml version="1.0" encoding="utf-8"?>\n' + _slim(text)
+
+    def inline(self) -> Inline:
+        """The figure for a page that defines ``--ink``, ``--muted``, ``--grid``, ``--paper``, ``--s0``, …"""
+        data, marks = self._rendered("svg", LIGHT, False)
+        text = _slim(data.decode())
+        for role, colour in LIGHT.roles.items():
+            text = text.replace(colour, f"var(--{role})")
+        text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+        text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+        text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+        return Inline(text, marks)
+
+    def _repr_svg_(self) -> str:
+        """How a notebook shows it."""
+        return self.svg()
+
+    def _rendered(
+        self, kind: str, theme: Theme, titled: bool, dpi: int = 72
+    ) -> tuple[bytes, list[tuple[float, float, str, int]]]:
+        import matplotlib as mpl
+
+        with mpl.rc_context(settings(theme, self.name)):
+            figure, panels = self._drawn(theme, titled)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=dpi, metadata=_DATES[kind])
+            marks = [] if kind != "svg" else _places(figure, panels)
+        return buffer.getvalue(), marks
+
+    def _drawn(self, theme: Theme, titled: bool) -> tuple[Figure, list[Panel]]:
+        from matplotlib.figure import Figure
+
+        across = min(len(self.draw), self.columns)
+        down = -(-len(self.draw) // across)
+        width, height = self.size
+        figure = Figure(figsize=(width * across, height * down + 0.3 * titled), dpi=72, layout="constrained")
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        panels = [Panel(axis, theme, self.palette) for axis in axes]
+        for axis in axes[len(self.draw) :]:
+            axis.set_axis_off()
+        for panel, draw in zip(panels, self.draw, strict=False):
+            draw(panel)
+        if titled and self.title:
+            figure.suptitle(self.title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.ink)
+        return figure, panels
+
+
+def beside(name: str, title: str, charts: Sequence[Chart], **options: Any) -> Chart:
+    """Several charts as the panels of one."""
+    import pandas as pd
+
+    tables = [chart.table for chart in charts if chart.table is not None]
+    options = {"palette": charts[0].palette, "table": pd.concat(tables) if tables else None, **options}
+    draws = [partial(_headed, chart.title, draw) for chart in charts for draw in chart.draw]
+    return Chart(name, title, draws, **options)
+
+
+def _headed(title: str, draw: Draw, panel: Panel) -> None:
+    panel.axis.set_title(title)
+    draw(panel)
+
+
+def _places(figure: Figure, panels: Sequence[Panel]) -> list[tuple[float, float, str, int]]:
+    """Where marks lie in the SVG, whose y runs down."""
+    import numpy as np
+
+    found = []
+    for panel in panels:
+        if not panel.marks:
+            continue
+        at = panel.axis.transData.transform([(m.x, m.y) for m in panel.marks])
+        for (x, y), m in zip(at, panel.marks, strict=True):
+            if np.isfinite(x) and np.isfinite(y):
+                place = -1 if m.series is None else panel.palette.place(m.series)
+                found.append((round(float(x), 1), round(float(figure.bbox.height - y), 1), m.text, place))
+    return found
+
+
+def _slim(svg: str) -> str:
+    """SVG without what nobody reads: comments, metadata, and identities that nothing refers to."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="series-(\d+)">', r'<g data-s="\1">', svg)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    return re.sub(r">\s+<", "><", re.sub(r"\n\s*", "\n", svg))

@@ -1,0 +1,117 @@
+"""Lines with intervals, one for each name: what learning curves, profiles and sensitivity have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from analysis.figures.axes import Scale, set_scale
+from analysis.figures.chart import Chart, Panel
+from analysis.figures.labels import End, label_ends
+from analysis.figures.style import Palette
+from analysis.numbers import interval, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a table becomes lines.
+
+    Args:
+        x, y, low, high, by: columns; ``low`` and ``high`` bound the interval, ``by`` names the line.
+        xlabel, ylabel: what the axes are called.
+        xscale, yscale: ``auto`` takes a logarithm where values span decades.
+        steps: the value holds until the next point.
+        points: mark each point.
+        rule: a horizontal line, and what it is.
+        notes: columns whose values are said, with these words, when a point is pointed at.
+        names: ``end`` puts names at the lines' ends; ``none`` leaves them out.
+    """
+
+    x: str
+    y: str
+    by: str = "optimizer"
+    low: str | None = None
+    high: str | None = None
+    xlabel: str = ""
+    ylabel: str = ""
+    xscale: Scale = "auto"
+    yscale: Scale = "auto"
+    steps: bool = False
+    points: bool = False
+    rule: tuple[float, str] | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    names: Literal["end", "none"] = "end"
+
+
+def line_chart(
+    name: str,
+    title: str,
+    table: pd.DataFrame,
+    line: Line,
+    *,
+    palette: Palette | None = None,
+    why_empty: str = "nothing was measured",
+    **options: Any,
+) -> Chart:
+    """A chart of lines; see :class:`Line` for what the table must have."""
+    draw = partial(draw_lines, table=table, line=line, why_empty=why_empty)
+    return Chart(name, title, [draw], palette=palette or Palette(), table=table, **options)
+
+
+def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str) -> None:
+    """Draw each name's line, with its interval behind it and its name at its end."""
+    shown = table.loc[np.isfinite(table[[line.x, line.y]].to_numpy(float)).all(axis=1)] if len(table) else table
+    if shown.empty:
+        panel.empty(why_empty)
+        return
+    axis = panel.axis
+    rule = [line.rule[0]] if line.rule else []
+    set_scale(axis, "x", shown[line.x], line.xscale)
+    set_scale(axis, "y", np.concatenate([shown[line.y], rule]), line.yscale)
+    bottom, top = axis.get_ylim()
+    ends: list[End] = []
+    for name, own in shown.sort_values(line.x, kind="stable").groupby(line.by, sort=False, observed=True):
+        ends.append(_one(panel, line, str(name), own, (bottom, top)))
+    if line.rule:
+        axis.axhline(line.rule[0], color=panel.theme.muted, lw=1, ls=(0, (4, 3)), zorder=1)
+        axis.annotate(line.rule[1], (0, line.rule[0]), xycoords=("axes fraction", "data"), xytext=(3, 3),
+                      textcoords="offset points", fontsize=8, color=panel.theme.muted)  # fmt: skip
+    if line.names == "end":
+        label_ends(panel, ends)
+    axis.set(xlabel=line.xlabel or line.x, ylabel=line.ylabel or line.y)
+    axis.grid(False, axis="x")
+
+
+def _one(panel: Panel, line: Line, name: str, own: pd.DataFrame, limits: tuple[float, float]) -> End:
+    """One name's line; where it ends."""
+    x, y = own[line.x].to_numpy(float), own[line.y].to_numpy(float)
+    style: Any = "steps-post" if line.steps else "default"
+    (drawn,) = panel.axis.plot(
+        x, y, color=panel.colour(name), ls=panel.palette.dashes(name), drawstyle=style, zorder=3,
+        marker="o" if line.points or len(x) == 1 else None, ms=3.2,
+    )  # fmt: skip
+    panel.tag(drawn, name)
+    if line.low and line.high:
+        low, high = (np.clip(own[c].to_numpy(float), *limits) for c in (line.low, line.high))
+        if np.isfinite(low).any():
+            band = panel.axis.fill_between(
+                x, low, high, color=panel.colour(name), alpha=0.13, lw=0, step="post" if line.steps else None
+            )
+            panel.tag(band, name)
+    for place, row in zip(zip(x, y, strict=True), own.to_dict("records"), strict=True):
+        panel.mark(*place, _said(line, name, row), name)
+    return End(name, float(x[-1]), float(y[-1]))
+
+
+def _said(line: Line, name: str, row: dict[Any, Any]) -> str:
+    """What a point says: ``adam; step 100; test_loss 0.12 [0.11, 0.13]; n 10``."""
+    spread = interval(row[line.low], row[line.high]) if line.low and line.high else ""
+    parts = [name, f"{line.xlabel or line.x} {plain(row[line.x])}", f"{line.ylabel or line.y} {plain(row[line.y])}"]
+    parts[-1] += f" {spread}" if spread else ""
+    return "\n".join([*parts, *(f"{words} {plain(row[column])}" for column, words in line.notes.items())])

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import warnings
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
+
+from analysis import figures
+from analysis.figures import DARK, LIGHT, Chart, Palette, Theme
+from analysis.figures.labels import spread
+from analysis.figures.style import spans_decades
+from analysis.numbers import duration, plain, tick
+
+NAMES = ["sgd", "momentum", "adam", "clip(sgd(lr=0.1), norm=1)"]
+STEPS = list(range(0, 101, 20))
+CURVES = pd.DataFrame(
+    [
+        {"optimizer": n, "step": k, "median": m, "low": 0.9 * m, "high": 1.1 * m, "n": 5, "seconds": 0.1 * k}
+        for i, n in enumerate(NAMES)
+        for k in STEPS
+        for m in [(1 + i) * 10 ** (-k / 40)]
+    ]
+)
+TRIALS = pd.DataFrame(
+    [
+        {
+            "optimizer": n,
+            "value": 10.0**v,
+            "median": np.inf if v > 0 else 1 + v * v,
+            "low": 1.0,
+            "high": 9.0,
+            "diverged": 0.5,
+        }
+        for n in NAMES
+        for v in range(-4, 2)
+    ]
+)
+PROFILE = pd.DataFrame([{"optimizer": n, "tau": t, "share": t / 4} for n in NAMES for t in (1.0, 2.0, 4.0)])
+TUNING = pd.DataFrame(
+    [
+        {"optimizer": n, "trials": k, "expected": 1 / k, "low": 0.5 / k, "high": 2 / k}
+        for n in NAMES
+        for k in range(1, 6)
+    ]
+)
+COSTS = pd.DataFrame(
+    [
+        {"optimizer": n, "data": 1e-5, "forward": 2e-5, "backward": 4e-5, "update": (1 + i) * 1e-5}
+        for i, n in enumerate(NAMES)
+    ]
+)
+MATRIX = pd.DataFrame(
+    [
+        {
+            "optimizer": n,
+            "initializer": s,
+            "median": np.inf if (i, j) == (1, 1) else 0.1 + i + j,
+            "low": 0.0,
+            "high": 9.0,
+        }
+        for i, n in enumerate(NAMES)
+        for j, s in enumerate(["default", "glorot_normal"])
+    ]
+)
+NORMS = pd.DataFrame([{"optimizer": n, "step": k, "value": 1.0 + k % 7} for n in NAMES[:2] for k in range(400)])
+GRID = np.linspace(-1, 20, 50)
+SPECTRA = pd.DataFrame(
+    [
+        {
+            "step": k, "matrix": "hessian", "loss": 2 - k / 100, "rate": 0.1,
+            "top": [20 - k / 10, 9.0], "bottom": [-1.0],
+            "grid": GRID, "density": np.exp(-(GRID**2)), "negative": 0.3, "negative_low": 0.2, "negative_high": 0.4,
+        }
+        for k in (0, 10, 100)
+    ]
+)  # fmt: skip
+
+
+def charts(empty: bool = False) -> list[Chart]:
+    """One of each kind, of a table or of one without rows."""
+
+    def rows(table: pd.DataFrame) -> pd.DataFrame:
+        return table[:0] if empty else table
+
+    palette = Palette(NAMES)
+    return [
+        figures.learning_curves(rows(CURVES), measure="test_loss", target=0.5, palette=palette),
+        figures.learning_curves(rows(CURVES), measure="test_loss", against="seconds", palette=palette),
+        figures.sensitivity(rows(TRIALS), setting="lr", measure="valid_loss", palette=palette),
+        figures.performance_profile(rows(PROFILE), palette=palette),
+        figures.tuning_curves(rows(TUNING), measure="valid_loss", palette=palette),
+        figures.cost_bars(rows(COSTS), palette=palette),
+        figures.heat_map(rows(MATRIX), palette=palette),
+        figures.traces(rows(NORMS), palette=palette),
+        figures.densities(rows(SPECTRA)),
+        figures.course(rows(SPECTRA)),
+        figures.index(rows(SPECTRA)),
+    ]
+
+
+KINDS = range(len(charts()))
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+# charts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chart_is_the_same_bytes_each_time_and_well_formed(kind: int) -> None:
+    first, second = charts()[kind], charts()[kind]
+    assert first.svg() == second.svg()
+    root = ET.fromstring(first.svg().encode())
+    words = "".join(root.itertext())
+    assert first.title in words
+    assert not first.empty
+    ids = re.findall(r' id="([^"]*)"', first.svg())
+    assert len(ids) == len(set(ids))
+    assert not re.search(r"\d{4}-\d{2}-\d{2}T", first.svg())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_inline_chart_takes_its_colours_from_the_page(kind: int) -> None:
+    chart = charts()[kind]
+    inline = chart.inline()
+    root = ET.fromstring(inline.svg)
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    assert "width" not in root.attrib
+    assert "var(--" in inline.svg
+    own = set(re.findall(r"#[0-9a-f]{6}", inline.svg))
+    assert not own & set(LIGHT.roles.values())
+    assert inline.marks
+    for x, y, text, _ in inline.marks:
+        assert -1 <= x <= width + 1 and -1 <= y <= height + 1
+        assert text.strip()
+    json.dumps(inline.marks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chart_without_data_says_so(kind: int) -> None:
+    chart = charts(empty=True)[kind]
+    assert chart.empty
+    assert "No data: " in "".join(ET.fromstring(chart.svg().encode()).itertext())
+    assert chart.inline().marks == []
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("ending", figures.FORMATS)
+def test_a_chart_is_saved_in_each_format(tmp_path: Path, ending: str, theme: Theme) -> None:
+    path = charts()[0].save(tmp_path / f"curves.{ending}", theme)
+    start = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[ending]
+    assert path.read_bytes().startswith(start)
+    again = charts()[0].save(tmp_path / f"again.{ending}", theme)
+    assert path.read_bytes() == again.read_bytes()
+
+
+def test_another_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"svg, pdf, png, got 'curves\.gif'"):
+        charts()[0].save(tmp_path / "curves.gif")
+
+
+def test_series_are_tagged_by_their_place_in_the_palette() -> None:
+    svg = charts()[0].inline().svg
+    assert set(re.findall(r'data-s="(\d+)"', svg)) == {"0", "1", "2", "3"}
+
+
+def test_charts_beside_each_other_are_one() -> None:
+    both = figures.beside("both", "Both", charts()[:2])
+    words = "".join(ET.fromstring(both.svg().encode()).itertext())
+    assert all(chart.title in words for chart in charts()[:2])
+    assert both.table is not None and len(both.table) == 2 * len(CURVES)
+
+
+def test_diverged_pairs_say_so_and_infinities_do_not_stretch_axes() -> None:
+    assert "diverged" in charts()[6].svg()
+    marks = charts()[2].inline().marks
+    assert len(marks) == np.isfinite(TRIALS["median"]).sum()
+
+
+# style ----------------------------------------------------------------------------------
+
+# Machado, Oliveira & Fernandes 2009: what people with each kind of vision see, in linear sRGB.
+VISION = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+
+
+def linear(colour: str) -> np.ndarray:
+    c = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    xyz = np.array(XYZ) @ np.clip(rgb, 0, 1) / np.array([0.95047, 1, 1.08883])
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def luminance(colour: str) -> float:
+    return float(np.array([0.2126, 0.7152, 0.0722]) @ linear(colour))
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("vision", list(VISION))
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_differ_for_every_kind_of_vision(theme: Theme, vision: str) -> None:
+    seen = [lab(np.array(VISION[vision]) @ linear(colour)) for colour in theme.series]
+    least = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
+    assert least > (40 if vision == "normal" else 15)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_stand_out_from_the_paper(theme: Theme) -> None:
+    assert min(contrast(colour, theme.paper) for colour in theme.series) >= 3.5
+    assert contrast(theme.ink, theme.paper) >= 12
+    assert contrast(theme.muted, theme.paper) >= 4.5
+    assert len(set(theme.roles.values())) == len(theme.roles)
+
+
+def test_a_name_keeps_its_colour_and_the_ninth_is_dashed() -> None:
+    palette = Palette(f"n{i}" for i in range(12))
+    assert palette.colour("n3") == palette.colour("n3") == LIGHT.series[3]
+    assert palette.colour("n8") == palette.colour("n0")
+    assert palette.dashes("n8") != palette.dashes("n0")
+    assert len({(palette.colour(f"n{i}"), str(palette.dashes(f"n{i}"))) for i in range(12)}) == 12
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [([1, 100], True), ([1, 20], False), ([0, 1e6], False), ([-1, 1e6], False), ([1e-3, np.inf, 1], True), ([], False)],
+)
+def test_axes_are_logarithmic_where_values_span_decades(values: list[float], log: bool) -> None:
+    assert spans_decades(values) == log
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_labels_keep_their_order_and_do_not_touch(heights: list[float]) -> None:
+    at, least = np.array(heights), 0.066
+    placed = spread(at, least)
+    order = np.argsort(at, kind="stable")
+    assert np.all(np.diff(placed[order]) >= least - 1e-9)
+    assert placed.min() >= -1e-9 and placed.max() <= 1 + 1e-9
+    offsets = np.arange(len(at)) * least
+    nearest = np.clip(isotonic_regression(at[order] - offsets).x, 0, 1 - offsets[-1]) + offsets
+    np.testing.assert_allclose(placed[order], nearest, atol=1e-9)
+
+
+# numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.0, "0"), (1000.0, "1000"), (0.01, "0.01"), (1e-5, "10⁻⁵"), (3e6, "3·10⁶"), (1e5, "10⁵"), (-1e-6, "-10⁻⁶")],
+)
+def test_ticks(value: float, said: str) -> None:
+    assert tick(value) == said
+
+
+def test_durations_and_plain_numbers() -> None:
+    assert [duration(s) for s in (2.5, 0.0321, 1.64e-4, 3e-9)] == ["2.5 s", "32.1 ms", "164 µs", "3 ns"]
+    assert [plain(v) for v in (100.0, 0.25, 7, "x")] == ["100", "0.2500", "7", "x"]
