@@ -85,6 +85,9 @@ class Metric:
     better: Literal["higher", "lower"]
 
 
+UNCHECKED = "a round number that no training has checked, for want of the data where it was set"
+
+
 @dataclass(frozen=True)
 class Target:
     """What counts as solved: the first evaluation at which ``measure`` is at least as good as ``value``."""

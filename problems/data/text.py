@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from problems.data import download, folders
 from problems.data.splits import Splits
 from problems.data.tables import resolve
 from problems.names import UsageError
-from problems.problem import Data
+from problems.problem import SPLITS, Data
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAME, FILE = "shakespeare", "input.txt"
 PLACES = ("tinyshakespeare", "shakespeare")
@@ -60,22 +64,41 @@ def sequences(file: str, length: int) -> tuple[Splits, int]:
     Raises:
         DataMissing: there is no such file.
         DataDamaged: it is not UTF-8 text.
-        UsageError: fewer than ten sequences.
+        UsageError: fewer than one sequence, or than ten.
     """
-    import numpy as np
-    import torch
-
     path = resolve(file)
     try:
         text = folders.contents(path).decode()
     except UnicodeDecodeError as error:
         raise folders.damaged(path, f"is not UTF-8 text: {error}") from error
-    alphabet, ranks = np.unique(np.array(list(text)), return_inverse=True)
-    count = (len(ranks) - 1) // length
-    if count < 10:
-        raise UsageError(f"{path}: {len(ranks)} characters give {max(count, 0)} sequences of {length}, need 10 or more")
-    codes = torch.from_numpy(ranks.astype(np.int64))
+    return cut(str(path), {"train": text}, length)
+
+
+def cut(who: str, texts: dict[str, str], length: int) -> tuple[Splits, int]:
+    """The same for the texts of a training, a validation and a test part; a training part alone is cut in three."""
+    import numpy as np
+
+    alphabet = np.unique(np.array(list("".join(texts.values()))))
+    parts = {part: _sequences(f"{who}, {part}", text, alphabet, length) for part, text in texts.items()}
+    x, y = parts["train"]
+    if len(parts) == 1:
+        if len(x) < 10:
+            raise UsageError(
+                f"{who}: {len(x)} sequences of {length} characters are too few to be split, need 10 or more"
+            )
+        sizes = [len(x) - 2 * (len(x) // 10), len(x) // 10, len(x) // 10]
+        parts = dict(zip(SPLITS, zip(x.split(sizes), y.split(sizes), strict=True), strict=True))
+    return Splits(**{part: Data(pair) for part, pair in parts.items()}), len(alphabet)
+
+
+def _sequences(who: str, text: str, alphabet: Any, length: int) -> tuple[Tensor, Tensor]:
+    """x and y [n, length] of one text."""
+    import numpy as np
+    import torch
+
+    count = (len(text) - 1) // length
+    if count < 1:
+        raise UsageError(f"{who}: {len(text)} characters are too few for a sequence of {length} and what follows it")
+    codes = torch.from_numpy(np.searchsorted(alphabet, np.array(list(text))).astype(np.int64))
     x, y = (codes[shift : shift + count * length].view(count, length) for shift in (0, 1))
-    held = count // 10
-    parts = zip(x.split([count - 2 * held, held, held]), y.split([count - 2 * held, held, held]), strict=True)
-    return Splits(*(Data(part) for part in parts)), len(alphabet)
+    return x, y

@@ -66,19 +66,36 @@ def load(name: str, variant: str = "") -> Splits:
 
 def _opened(name: str, found: Any, part: str, variant: str) -> Any:
     """One part of a set, from the first folder that has it."""
-    accepted = inspect.signature(found).parameters
+    accepted = _settings(found)
     options: dict[str, Any] = {"train": part == "train"} if "train" in accepted else {"split": part}
     if variant:
         options["split"] = variant
+    elif "train" in accepted and "split" in accepted:
+        raise UsageError(f"{name}: has several kinds; say which as variant, one of {', '.join(found.splits)}")
     if not set(options) <= set(accepted):
-        raise UsageError(f"torchvision's {name} has no training and test part to choose ({', '.join(accepted)})")
+        raise UsageError(
+            f"torchvision's {name} has no training and test part to choose ({', '.join(sorted(accepted))})"
+        )
     tried = []
     for root, fetch in _roots(name, "download" in accepted):
         try:
             return found(root=str(root), **options, **({"download": True} if fetch else {}))
+        except ValueError as error:  # such as an unknown variant
+            raise UsageError(f"{name}: {error}") from error
         except (RuntimeError, OSError) as error:  # not found, not complete, or not to be had
             tried.append(f"{root}: {str(error).splitlines()[0]}")
     raise folders.DataMissing(f"{name}: data not found; {'; '.join(tried)}. Set SUITE_DATA to a folder that has it")
+
+
+def _settings(found: Any) -> set[str]:
+    """The names of what a class can be given, those included that it hands on to its base by ``**kwargs``."""
+    names: set[str] = set()
+    for kind in found.__mro__ if inspect.isclass(found) else (found,):
+        parameters = inspect.signature(kind).parameters.values()
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            break
+    return names
 
 
 def _roots(name: str, downloads: bool) -> Iterator[tuple[Any, bool]]:
@@ -92,14 +109,22 @@ def _roots(name: str, downloads: bool) -> Iterator[tuple[Any, bool]]:
 
 
 def _tensors(name: str, part: Any) -> tuple[Tensor, Tensor]:
+    """The images of a part as floats, filled in one by one into a tensor that is allocated once, and their classes."""
     import numpy as np
     import torch
 
-    pictures, labels = zip(*(part[i] for i in range(len(part))), strict=True)
-    arrays = [np.asarray(picture, dtype=np.uint8) for picture in pictures]
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1 or not all(isinstance(label, int | np.integer) for label in labels):
-        raise UsageError(f"{name}: needs images of one size with a class each, found sizes {sorted(shapes)[:3]}")
-    pixels = torch.from_numpy(np.stack(arrays))
-    channels_first = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
-    return channels_first.float().div_(255).contiguous(), torch.tensor([int(label) for label in labels])
+    if not len(part):
+        raise UsageError(f"{name}: has no images")
+    first = np.asarray(part[0][0], dtype=np.uint8)
+    whole = torch.empty(len(part), *((1, *first.shape) if first.ndim == 2 else (first.shape[2], *first.shape[:2])))
+    labels = torch.empty(len(part), dtype=torch.int64)
+    for i in range(len(part)):
+        picture, label = part[i]
+        pixels = np.array(picture, dtype=np.uint8)
+        if pixels.shape != first.shape:
+            raise UsageError(f"{name}: needs images of one size, found {first.shape} and {pixels.shape}")
+        if not isinstance(label, int | np.integer):
+            raise UsageError(f"{name}: needs images with a class each, found the target {label!r}")
+        whole[i] = torch.from_numpy(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+        labels[i] = int(label)
+    return whole.div_(255), labels

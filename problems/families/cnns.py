@@ -9,7 +9,7 @@ from problems.data import cifar, mnist_family
 from problems.data.splits import held_out, test_drops_partial
 from problems.layout import Piece
 from problems.models import classifier, cnn_2c2d, cnn_3c3d, resnet
-from problems.problem import Pieces, Problem, Target, problem
+from problems.problem import UNCHECKED, Pieces, Problem, Target, problem
 from problems.starts import glorot_normal, glorot_uniform, he_normal, start, truncated_normal
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def mnist_2c2d(valid: Natural = 0) -> Problem:
 
     conv 5×5-32, max-pool 2, conv 5×5-64, max-pool 2, 3136-1024-10, ReLU, convolutions that keep
     the size; softmax cross-entropy, pixels/255. Starts at weights from a normal of σ = 0.05
-    truncated at 2σ, biases 0.05. The test split drops its partial last batch.
+    truncated at 2σ, biases 0.05. The test split drops its partial last batch. The source trains for 100
+    epochs, ten times the default here.
 
     Args:
         valid: the last so many of the 60000 training images become a validation split; the
@@ -48,7 +49,7 @@ def mnist_2c2d(valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019).
     """
-    return _2c2d("mnist", valid, 0.99, "a round number, not checked by training here")
+    return _2c2d("mnist", valid, 0.985, "reached by Adam at rate 0.001 in 2 epochs")
 
 
 @problem(source="DeepOBS fmnist_2c2d (Schneider et al. 2019)", data="fashion_mnist", aliases=("fmnist_2c2d",))
@@ -60,7 +61,7 @@ def fashion_mnist_2c2d(valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019); data of Xiao, Rasul & Vollgraf 2017.
     """
-    return _2c2d("fashion_mnist", valid, 0.9, "a round number, not checked by training here")
+    return _2c2d("fashion_mnist", valid, 0.9, UNCHECKED)
 
 
 @problem(source="Clanuwat et al. 2018", data="kmnist")
@@ -72,7 +73,7 @@ def kmnist_2c2d(valid: Natural = 0) -> Problem:
 
     Source: DeepOBS's mnist_2c2d (Schneider et al. 2019); data of Clanuwat et al. 2018.
     """
-    return _2c2d("kmnist", valid, 0.95, "a round number, not checked by training here")
+    return _2c2d("kmnist", valid, 0.95, UNCHECKED)
 
 
 def glorot_by_layer(weight: Tensor, piece: Piece, generator: Generator) -> None:
@@ -110,8 +111,9 @@ def cifar10_3c3d(decay: NonNegative = 0.002, valid: Natural = 0) -> Problem:
     + ½·decay·Σ‖W‖² over all weights. Starts at Glorot normal convolutions, Glorot uniform dense
     layers, biases 0.
 
-    Each colour is standardized by the training images; there is no augmentation, where the
-    source crops, flips and shifts colours at random.
+    Each colour is standardized by the training images, where the source standardizes each image by
+    itself, and there is no augmentation, where the source crops, flips, and changes brightness,
+    saturation and contrast at random.
 
     Args:
         valid: the last so many of the 50000 training images become a validation split.
@@ -130,7 +132,7 @@ def cifar100_3c3d(decay: NonNegative = 0.002, valid: Natural = 0) -> Problem:
 
     Source: DeepOBS (Schneider, Balles & Hennig 2019).
     """
-    return _3c3d("cifar100", 100, decay, valid, 0.35, "a round number, not checked by training here")
+    return _3c3d("cifar100", 100, decay, valid, 0.35, UNCHECKED)
 
 
 @problem(source="He et al. 2016; De & Smith 2020", data="cifar10")
@@ -154,7 +156,7 @@ def cifar10_resnet(blocks: Count = 1, skip: bool = True, valid: Natural = 0) -> 
         model,
         held_out(cifar.standardized("cifar10"), valid, "cifar10_resnet"),
         start=start(model.layout, he_normal),
-        target=Target(_measure(valid), 0.7, "higher", "a round number, not checked by training here"),
+        target=Target(_measure(valid), 0.65, "higher", "reached by Adam at rate 0.003 in 4 epochs"),
         batch_size=128,
         epochs=50,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from problems.bounds import Natural, Widths
-from problems.data import hugging_face, vision
+from problems.bounds import Count, Natural, Real, Widths
+from problems.data import cifar, hugging_face, mnist_family, text, vision
 from problems.data.splits import Splits, flattened, held_out
+from problems.families.recurrent import characters
 from problems.models import Model, classifier, cnn_2c2d, mlp, regressor
 from problems.names import UsageError
 from problems.problem import Problem, problem
@@ -33,7 +34,7 @@ def hub_mlp(
 
     Args:
         dataset: a name on the hub such as 'ylecun/mnist', or a file.
-        inputs: columns, separated by commas: one of images, or any of numbers.
+        inputs: columns, separated by commas: one of images, or any of numbers and texts.
         target: the column to predict.
         hidden: widths of the hidden layers.
         config: the hub's name for a variant of the set.
@@ -49,6 +50,49 @@ def hub_mlp(
     return make(
         "hub_mlp", model, data, start=start(model.layout, he_normal), batch_size=min(64, len(data.train)), epochs=10
     )
+
+
+@problem(source="the user's data set; DeepOBS char-RNN (Schneider et al. 2019)")
+def hub_lstm(
+    dataset: str,
+    inputs: str = "text",
+    length: Count = 50,
+    embedding: Count = 128,
+    hidden: Count = 128,
+    depth: Count = 2,
+    forget_bias: Real = 1.0,
+    carry: bool = True,
+    config: str = "",
+    limit: Natural = 0,
+) -> Problem:
+    """``shakespeare_lstm`` on a column of text of a set of the Hugging Face hub, or of a local file.
+
+    The rows of each part are joined by line breaks.
+
+    Args:
+        dataset: a name on the hub such as 'karpathy/tiny_shakespeare', or a .parquet, .arrow, .csv,
+            .json, .jsonl or .txt file.
+        inputs: the column of text; of a .txt file it is text.
+        length, embedding, hidden, depth, forget_bias, carry: as for ``shakespeare_lstm``.
+        config: the hub's name for a variant of the set.
+        limit: read only so many rows of each part, as a stream; 0 for all.
+
+    Source: the data set; DeepOBS's tolstoi_char_rnn (Schneider, Balles & Hennig 2019) in architecture.
+    """
+    data = text.cut(dataset, hugging_face.texts(dataset, inputs, config, limit), length)
+    net = {"embedding": embedding, "hidden": hidden, "depth": depth, "forget_bias": forget_bias, "carry": carry}
+    return characters("hub_lstm", data, None, **net)
+
+
+def _images(dataset: str, variant: str) -> Splits:
+    """A set by torchvision's name, by a reader of our own where there is one: that also reads compressed files."""
+    idx = {theirs: name for name, theirs in mnist_family.NAMES.items()}
+    if dataset in idx and not variant:
+        return mnist_family.load(idx[dataset])
+    pickled = {known.theirs: name for name, known in cifar.SETS.items()}
+    if dataset in pickled and not variant:
+        return cifar.load(pickled[dataset])
+    return vision.load(dataset, variant)
 
 
 def _of_torchvision(name: str, model: Model, data: Splits, valid: int, draw: Draw) -> Problem:
@@ -76,7 +120,7 @@ def vision_mlp(dataset: str, hidden: Widths = (256, 128), variant: str = "", val
 
     Source: the data set; *Deep Learning*, chapter 6; start of He et al. 2015.
     """
-    data = flattened(vision.load(dataset, variant))
+    data = flattened(_images(dataset, variant))
     model = mlp((data.train.tensors[0].shape[1], *hidden, _classes(data)))
     return _of_torchvision("vision_mlp", model, data, valid, he_normal)
 
@@ -90,7 +134,7 @@ def vision_2c2d(dataset: str, variant: str = "", valid: Natural = 0) -> Problem:
 
     Source: the data set; DeepOBS (Schneider, Balles & Hennig 2019) for the net and its start.
     """
-    data = vision.load(dataset, variant)
+    data = _images(dataset, variant)
     channels, height, width = data.train.tensors[0].shape[1:]
     if height != width or height % 4:
         found = f"{dataset} has {height} × {width}"

@@ -70,11 +70,20 @@ def adding_rnn(length: Length = 20, hidden: Count = 32, sequences: Count = 8192,
     Source: Hochreiter & Schmidhuber 1997, section 5.4; Bengio, Simard & Frasconi 1994; *Deep
     Learning*, section 8.2.5.
     """
-    target = Target("valid_loss", 0.02, "lower", "about half the loss of always answering the mean")
+    target = Target("valid_loss", 0.02, "lower", "half the loss of the mean; reached by Adam at rate 0.001 in 4 epochs")
     return _adding("adding_rnn", length, sequences, data_seed, target, hidden=hidden, cell="rnn")
 
 
-def _copying(name: str, symbols: int, delay: int, sequences: int, data_seed: int, **cell: Any) -> Problem:
+def _copying(
+    name: str,
+    symbols: int,
+    delay: int,
+    sequences: int,
+    data_seed: int,
+    value: float,
+    origin: str,
+    **cell: Any,
+) -> Problem:
     letters = 8
     model = recurrent_net(letters + 2, outputs=letters + 2, every_step=True, **cell)
 
@@ -88,7 +97,7 @@ def _copying(name: str, symbols: int, delay: int, sequences: int, data_seed: int
         synthetic.copying(symbols, delay, letters, sequences, data_seed),
         metrics={"accuracy": Metric(recalled, "higher")},
         start=start(model.layout, lecun_uniform),
-        target=Target("valid_accuracy", 0.25, "higher", "twice as good as guessing among eight letters"),
+        target=Target("valid_accuracy", value, "higher", origin),
         batch_size=32,
         epochs=10,
     )
@@ -113,7 +122,9 @@ def copy_lstm(
     Source: Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016, section 5.1 (there with 10
     symbols and delays from 100 on).
     """
-    return _copying("copy_lstm", symbols, delay, sequences, data_seed, hidden=hidden, forget_bias=forget_bias)
+    origin = "twice as good as guessing among eight letters; reached by Adam at rate 0.003 in 10 epochs"
+    net = {"hidden": hidden, "forget_bias": forget_bias}
+    return _copying("copy_lstm", symbols, delay, sequences, data_seed, 0.25, origin, **net)
 
 
 @problem(source="Arjovsky et al. 2016", embedded=True)
@@ -127,10 +138,13 @@ def copy_rnn(
 
     Source: Arjovsky, Shah & Bengio 2016, section 5.1; *Deep Learning*, section 8.2.5.
     """
-    return _copying("copy_rnn", symbols, delay, sequences, data_seed, hidden=hidden, cell="rnn")
+    origin = "better than guessing, 0.125; reached by Adam at rate 0.003 in 3 epochs, then lost again"
+    return _copying("copy_rnn", symbols, delay, sequences, data_seed, 0.15, origin, hidden=hidden, cell="rnn")
 
 
-def _mnist_sequences(name: str, data: Splits, hidden: int, valid: int, value: float, **cell: Any) -> Problem:
+def _mnist_sequences(
+    name: str, data: Splits, hidden: int, valid: int, value: float, origin: str, **cell: Any
+) -> Problem:
     model = recurrent_net(data.train.tensors[0].shape[2], hidden, 10, **cell)
     measure = "valid_accuracy" if valid else "test_accuracy"
     return classifier(
@@ -138,7 +152,7 @@ def _mnist_sequences(name: str, data: Splits, hidden: int, valid: int, value: fl
         model,
         held_out(data, valid, name),
         start=start(model.layout, lecun_uniform),
-        target=Target(measure, value, "higher", "a round number, not checked by training here"),
+        target=Target(measure, value, "higher", origin),
         batch_size=128,
         epochs=10,
     )
@@ -156,7 +170,8 @@ def mnist_rows_lstm(hidden: Count = 64, forget_bias: Real = 1.0, valid: Natural 
     Source: after Le, Jaitly & Hinton 2015, section 4.2, who read pixel by pixel.
     """
     data = sequences_of_rows(mnist_family.load("mnist"), 28)
-    return _mnist_sequences("mnist_rows_lstm", data, hidden, valid, 0.95, forget_bias=forget_bias)
+    origin = "reached by Adam at rate 0.003 in 1 epoch"
+    return _mnist_sequences("mnist_rows_lstm", data, hidden, valid, 0.95, origin, forget_bias=forget_bias)
 
 
 @problem(source="Le, Jaitly & Hinton 2015", data="mnist")
@@ -169,7 +184,8 @@ def mnist_rows_rnn(hidden: Count = 64, valid: Natural = 0) -> Problem:
     Source: after Le, Jaitly & Hinton 2015, section 4.2; *Deep Learning*, section 8.2.5.
     """
     data = sequences_of_rows(mnist_family.load("mnist"), 28)
-    return _mnist_sequences("mnist_rows_rnn", data, hidden, valid, 0.9, cell="rnn")
+    origin = "reached by Adam at rate 0.001 in 3 epochs"
+    return _mnist_sequences("mnist_rows_rnn", data, hidden, valid, 0.9, origin, cell="rnn")
 
 
 @problem(source="Le, Jaitly & Hinton 2015", data="mnist")
@@ -185,7 +201,8 @@ def mnist_pixels_lstm(hidden: Count = 64, forget_bias: Real = 1.0, every: Count 
     Source: Le, Jaitly & Hinton 2015, section 4.2 (there with 100 units).
     """
     data = sequences_of_rows(mnist_family.load("mnist"), 1, every)
-    return _mnist_sequences("mnist_pixels_lstm", data, hidden, valid, 0.9, forget_bias=forget_bias)
+    origin = "a round number; no training here was long enough to check it"
+    return _mnist_sequences("mnist_pixels_lstm", data, hidden, valid, 0.9, origin, forget_bias=forget_bias)
 
 
 def glorot_by_layer(weight: Tensor, piece: Piece, generator: Generator) -> None:
@@ -194,8 +211,9 @@ def glorot_by_layer(weight: Tensor, piece: Piece, generator: Generator) -> None:
     draw(weight, piece, generator)
 
 
-def _characters(name: str, file: str, length: int, target: Target | None, **net: Any) -> Problem:
-    data, symbols = text.sequences(file, length)
+def characters(name: str, cut: tuple[Splits, int], target: Target | None, **net: Any) -> Problem:
+    """A character language model on sequences of so many symbols."""
+    data, symbols = cut
     model = character_model(symbols, **net)
     return classifier(
         name, model, data, start=start(model.layout, glorot_by_layer), target=target, batch_size=50, epochs=20
@@ -233,9 +251,9 @@ def shakespeare_lstm(
     Source: DeepOBS's tolstoi_char_rnn (Schneider, Balles & Hennig 2019) in architecture, start and
     batches; text of Karpathy 2015.
     """
-    target = Target("valid_loss", 1.8, "lower", "a round number, 2.6 bits per character, not checked by training here")
+    target = Target("valid_loss", 1.8, "lower", "2.6 bits a character; reached by Adam at rate 0.003 in 2 epochs")
     net = {"embedding": embedding, "hidden": hidden, "depth": depth, "forget_bias": forget_bias, "carry": carry}
-    return _characters("shakespeare_lstm", str(text.shakespeare()), length, target, **net)
+    return characters("shakespeare_lstm", text.sequences(str(text.shakespeare()), length), target, **net)
 
 
 @problem(source="the user's file; DeepOBS char-RNN (Schneider et al. 2019)")
@@ -257,4 +275,4 @@ def text_lstm(
     Source: the file; DeepOBS's tolstoi_char_rnn (Schneider, Balles & Hennig 2019) in architecture.
     """
     net = {"embedding": embedding, "hidden": hidden, "depth": depth, "forget_bias": forget_bias, "carry": carry}
-    return _characters("text_lstm", file, length, None, **net)
+    return characters("text_lstm", text.sequences(file, length), None, **net)

@@ -35,7 +35,7 @@ def california_mlp(hidden: Widths = (64, 32), data_seed: Natural = 0) -> Problem
 
     Source: data of Pace & Barry 1997; *Deep Learning*, chapter 6; start of He et al. 2015.
     """
-    target = Target("valid_loss", 0.3, "lower", "70 % of the variance explained; linear regression explains about 64 %")
+    target = Target("valid_loss", 0.3, "lower", "70 % of the variance; reached by Adam at rate 0.003 in 1 epoch")
     return _perceptron("california_mlp", housing.load(data_seed), hidden, target)
 
 

@@ -92,16 +92,77 @@ def test_wrong_requests(tmp_path) -> None:
         hugging_face.load("absent.parquet", "x", "y")
     with pytest.raises(UsageError, match="no column 'c'; there are a, b, sum, word"):
         hugging_face.load(table(tmp_path), "a,c", "word")
-    with pytest.raises(UsageError, match="does not hold numbers"):
-        hugging_face.load(table(tmp_path), "word", "sum")
+    (tmp_path / "nested.json").write_text('{"a": {"b": 1}, "y": 1}\n{"a": {"b": 2}, "y": 0}')
+    with pytest.raises(UsageError, match="column 'a' does not hold numbers"):
+        hugging_face.load(str(tmp_path / "nested.json"), "a", "y")
     (tmp_path / "empty.csv").write_text("a,b\n1,\n2,3\n")
-    with pytest.raises(UsageError, match="missing or infinite"):
+    with pytest.raises(UsageError, match=r"empty\.csv: column 'b' has missing or infinite values in 1 rows, .* row 1"):
         hugging_face.load(str(tmp_path / "empty.csv"), "b", "a")
+    with pytest.raises(UsageError, match=r"column 'b' must hold numbers or words, none missing, .*; found None"):
+        hugging_face.load(str(tmp_path / "empty.csv"), "a", "b")
+    (tmp_path / "header.csv").write_text("a,b\n")
+    with pytest.raises((UsageError, DataMissing), match=r"header\.csv: "):
+        hugging_face.load(str(tmp_path / "header.csv"), "a", "b")
+    whole = Path(pictures(tmp_path)).read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataMissing, match=r"cut\.parquet: datasets cannot load it"):
+        hugging_face.load(str(tmp_path / "cut.parquet"), "image", "label")
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataMissing, match=r"bad\.parquet: datasets cannot load it"):
         hugging_face.load(str(tmp_path / "bad.parquet"), "x", "y")
     with pytest.raises(DataMissing, match="nobody/nothing: datasets cannot load it"):
         hugging_face.load("nobody/nothing", "x", "y")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "csv.gz", "json", "jsonl"])
+def test_every_kind_of_file_holds_the_same_table(tmp_path, ending) -> None:
+    import gzip
+
+    rows = datasets.Dataset.from_dict({"x": [i * 0.5 for i in range(30)], "kind": ["ab"[i % 2] for i in range(30)]})
+    file = tmp_path / f"t.{ending}"
+    if ending == "arrow":
+        rows.save_to_disk(tmp_path / "saved")
+        file = next((tmp_path / "saved").glob("*.arrow"))
+    elif ending == "csv.gz":
+        rows.to_csv(tmp_path / "t.csv")
+        file.write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
+    else:
+        getattr(rows, {"jsonl": "to_json"}.get(ending, f"to_{ending}"))(file)
+    data = hugging_face.load(str(file), "x", "kind")
+    x, y = data.train.tensors
+    assert x.shape == (22, 1) and x.mean().abs() < 1e-6
+    assert sorted(y.tolist()) == sorted(y.tolist(), key=bool) and set(y.tolist()) == {0, 1}
+    streamed = hugging_face.load(str(file), "x", "kind", limit=30)
+    assert torch.equal(streamed.train.tensors[0], x) and torch.equal(streamed.train.tensors[1], y)
+
+
+def test_texts_become_shares_of_frequent_words(tmp_path) -> None:
+    rows = {"text": ["Good, good film", "bad film", "good"] * 10, "label": [1, 0, 1] * 10}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    datasets.Dataset.from_dict({"text": ["an awful film"], "label": [0]}).to_parquet(tmp_path / "test.parquet")
+    (tmp_path / "set").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.parquet").rename(tmp_path / "set" / f"{part}.parquet")
+    words = hugging_face._frequent(rows["text"])
+    assert words == ["good", "film", "bad"]
+    found = hugging_face._shares("t", "text", rows["text"], words)
+    assert torch.allclose(found[:3], torch.tensor([[2 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2], [1, 0, 0]]))
+    data = hugging_face.load(str(tmp_path / "set"), "text", "label")
+    assert data.train.tensors[0].shape == (30, 3) and data.test is not None and len(data.test) == 1
+    made = problem.build(problem.bind(f"hub_mlp(dataset={str(tmp_path / 'set')!r}, inputs='text', hidden=())"))
+    assert made.size == 3 * 2 + 2
+
+
+def test_a_column_of_text_becomes_a_language_model(tmp_path) -> None:
+    lines = [f"line {i} of the song" for i in range(60)]
+    (tmp_path / "song.txt").write_text("\n".join(lines))
+    made = problem.build(problem.bind(f"hub_lstm(dataset={str(tmp_path / 'song.txt')!r}, length=10, hidden=8)"))
+    assert made.carry == (4, 8) and made.valid is not None
+    alphabet = sorted(set("\n".join(lines)))
+    assert "".join(alphabet[i] for i in made.train.tensors[0][:2].flatten()) == "\n".join(lines)[:20]
+    (tmp_path / "n.csv").write_text("a\n0.5\n0.25\n")
+    with pytest.raises(UsageError, match="column 'a' does not hold text, found '0"):
+        problem.build(problem.bind(f"hub_lstm(dataset={str(tmp_path / 'n.csv')!r}, inputs='a')"))
 
 
 @pytest.mark.skipif(MNIST is None, reason="needs the data set mnist, which is not on this machine")

@@ -119,8 +119,11 @@ def test_text_is_read_compressed_and_from_the_named_folder(tmp_path, monkeypatch
 
 def test_wrong_texts(tmp_path) -> None:
     (tmp_path / "short.txt").write_text("short")
-    with pytest.raises(UsageError, match="5 characters give 0 sequences of 50, need 10 or more"):
+    with pytest.raises(UsageError, match=r"short\.txt, train: 5 characters are too few for a sequence of 50"):
         text.sequences(str(tmp_path / "short.txt"), 50)
+    (tmp_path / "some.txt").write_text("a" * 201)
+    with pytest.raises(UsageError, match=r"some\.txt: 4 sequences of 50 characters are too few to be split, need 10"):
+        text.sequences(str(tmp_path / "some.txt"), 50)
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(UsageError, match="0 characters"):
         text.sequences(str(tmp_path / "empty.txt"), 50)
