@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Between = Callable[[str, "Tensor"], "Tensor"]
+Elementwise = Callable[["Tensor"], "Tensor"]
+Bend = Callable[[str, "Tensor", Elementwise], "Tensor"]
 
 
 def untouched(name: str, x: Tensor) -> Tensor:
     """What happens by default between a layer and its nonlinearity: nothing."""
     return x
+
+
+def plainly(name: str, x: Tensor, nonlinearity: Elementwise) -> Tensor:
+    """What a layer's units are by default: the nonlinearity of their sums."""
+    return nonlinearity(x)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Model:
         hidden: the layers whose sums Wx + b a third argument ``between(name, sums)`` of ``apply`` may
             change before anything else is done with them; a layer without the piece of its bias goes
             without it.
+        units: the layers whose activations a fourth argument ``bend(name, x, nonlinearity)`` of ``apply``
+            makes of their (maybe pooled) sums x.
         activation: see :class:`Problem`.
         carry: the shape of what ``apply(pieces, x, carried [batch, *carry]) -> (outputs, carried)`` carries
             on to the examples that follow; () if it takes and gives nothing of that kind.
@@ -38,6 +47,7 @@ class Model:
     apply: Callable[..., Any]
     hidden: tuple[str, ...] = ()
     activation: str = ""
+    units: tuple[str, ...] = ()
     carry: tuple[int, ...] = ()
 
 
@@ -52,18 +62,18 @@ def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | Non
 
     from problems.layers import linear
 
-    bend = getattr(torch, activation) if activation else None
+    nonlinearity: Elementwise = getattr(torch, activation) if activation else lambda x: x
     names = [f"layer{i}" for i in range(1, len(sizes))]
     widths = zip(names, sizes[:-1], sizes[1:], strict=True)
     layout = Layout(tuple(piece for name, m, n in widths for piece in dense(name, m, n, bias)))
 
-    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         for name in names[:-1]:
             x = between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias")))
-            x = x if bend is None else bend(x)
+            x = bend(name, x, nonlinearity)
         return linear(x, pieces[f"{names[-1]}.weight"], pieces.get(f"{names[-1]}.bias"))
 
-    return Model(layout, apply, tuple(names[:-1]), activation or "linear")
+    return Model(layout, apply, tuple(names[:-1]), activation or "linear", tuple(names[:-1]))
 
 
 def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Model:
@@ -86,14 +96,15 @@ def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Mode
         )
     )
 
-    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         for name in ("conv1", "conv2"):
             x = between(name, conv2d(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"), padding=2))
-            x = torch.relu(max_pool2d(x, 2))  # as pooling after ReLU, with a quarter of the work
+            x = bend(name, max_pool2d(x, 2), torch.relu)  # as pooling after ReLU, with a quarter of the work
         x = linear(x.flatten(1), pieces["layer1.weight"], pieces.get("layer1.bias"))
-        return linear(torch.relu(between("layer1", x)), pieces["layer2.weight"], pieces["layer2.bias"])
+        x = bend("layer1", between("layer1", x), torch.relu)
+        return linear(x, pieces["layer2.weight"], pieces["layer2.bias"])
 
-    return Model(layout, apply, ("conv1", "conv2", "layer1"), "relu")
+    return Model(layout, apply, hidden := ("conv1", "conv2", "layer1"), "relu", hidden)
 
 
 def cnn_3c3d(classes: int) -> Model:
@@ -118,16 +129,17 @@ def cnn_3c3d(classes: int) -> Model:
         )
     )
 
-    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         for name, padding in paddings.items():
             x = between(name, conv2d(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"), padding=padding))
-            x = torch.relu(max_pool2d(x, 3, 2, ceil=True))
+            x = bend(name, max_pool2d(x, 3, 2, ceil=True), torch.relu)
         x = x.flatten(1)
         for name in ("layer1", "layer2"):
-            x = torch.relu(between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"))))
+            x = between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias")))
+            x = bend(name, x, torch.relu)
         return linear(x, pieces["layer3.weight"], pieces["layer3.bias"])
 
-    return Model(layout, apply, (*paddings, "layer1", "layer2"), "relu")
+    return Model(layout, apply, hidden := (*paddings, "layer1", "layer2"), "relu", hidden)
 
 
 def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip: bool = True) -> Model:
@@ -257,6 +269,7 @@ def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
         hidden=model.hidden,
         activation=model.activation,
         carry=model.carry,
+        units=model.units,
         **{"metrics": {"accuracy": Metric(lambda outputs, batch: accuracy(outputs, batch[1]), "higher")}, **rest},
     )
 
@@ -279,5 +292,6 @@ def regressor(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
         *data,
         hidden=model.hidden,
         activation=model.activation,
+        units=model.units,
         **rest,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from problems.course import Course
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.registry import Entry, Registry
@@ -30,6 +31,8 @@ class Data:
         tensors: each [n, ...]; the i-th rows together are example i.
         drop_partial: when evaluating in batches of b, leave out the last n mod b examples,
             as DeepOBS does on its test sets.
+        difficulty: a score [n] of each example, higher where it is more difficult, for curricula; None
+            where none is known.
         fresh: (count, seed below 2³²) -> so many new examples of the distribution that these were drawn
             from, on the CPU; None where there are no others than these.
     """
@@ -37,9 +40,11 @@ class Data:
     tensors: Batch
     drop_partial: bool = False
     fresh: Callable[[int, int], Batch] | None = None
+    difficulty: Tensor | None = None
 
     def __post_init__(self) -> None:
-        sizes = {len(tensor) for tensor in self.tensors}
+        scores = () if self.difficulty is None else (self.difficulty,)
+        sizes = {len(tensor) for tensor in (*self.tensors, *scores)}
         if len(sizes) != 1 or 0 in sizes:
             raise UsageError(f"data: every tensor needs the same number of examples, at least 1; got {sizes}")
 
@@ -130,6 +135,8 @@ class Problem:
             gets to see and to change; () where ``predict`` has none.
         activation: the nonlinearity that follows them, ``linear`` or a function of torch such as ``relu``;
             "" where none is told.
+        units: the layers whose activations a fourth argument ``bend(name, x, nonlinearity)`` of ``predict``
+            makes of their (maybe pooled) sums x; () where ``predict`` has none.
         criterion: (outputs, batch) -> scalar.
         metrics: further means over a batch, by name.
         fixed: tensors of the definition that are not trained, such as the matrix of a quadratic;
@@ -141,6 +148,9 @@ class Problem:
         valid, test: None where the problem has no such split.
         prepare: (pieces, train) -> further pieces for ``predict`` to find when the problem is evaluated,
             not when it is trained: statistics of the training split at θ. None where it needs none.
+        course: how training changes from step to step; None where every step is alike.
+        evaluated: what is measured, where training minimizes something else (a smoothed loss, one with a
+            penalty): a problem that finds its pieces among these. None for this one itself.
     """
 
     name: str
@@ -155,8 +165,11 @@ class Problem:
     hidden: tuple[str, ...] = ()
     activation: str = ""
     carry: tuple[int, ...] = ()
+    units: tuple[str, ...] = ()
     prepare: Callable[[Pieces, Data], Pieces] | None = None
     penalty: Callable[[Pieces], Tensor] | None = None
+    course: Course | None = None
+    evaluated: Problem | None = None
     start: Callable[[Generator], Tensor] | None = None
     target: Target | None = None
     minimum: Known | None = None
@@ -176,26 +189,48 @@ class Problem:
         return self.loss_of(self.layout.split(theta), batch)
 
     def loss_of(self, pieces: Pieces, batch: Batch) -> Tensor:
-        """The same from the pieces of θ, so that gradients need not be taken through the split."""
-        return self._loss(self._with_fixed(pieces), batch)[0]
+        """The same from the pieces of θ, so that gradients need not be taken through the split.
+
+        A batch may bring the pieces that the problem's course gives for a step behind its examples.
+        """
+        return self._loss(*self._at_step(pieces, batch))[0]
 
     def outputs(self, pieces: Pieces, batch: Batch, *between: Callable[[str, Tensor], Tensor]) -> Tensor:
         """What ``predict`` makes of the pieces of θ; ``between`` sees the sums of the hidden layers."""
-        return self._predict(self._with_fixed(pieces), batch)[0]
+        return self._predict(self._with_fixed(pieces), batch, *between)[0]
 
     def carried_of(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same, and what is carried on to the examples that follow, [batch, *carry]."""
-        loss, _, carried = self._loss(self._with_fixed(pieces), batch)
+        """The loss as in training, and what is carried on to the examples that follow, [batch, *carry]."""
+        loss, _, carried = self._loss(*self._at_step(pieces, batch))
         assert carried is not None
         return loss, carried.detach()
 
     def outputs_of(self, pieces: Pieces, batch: Batch) -> Tensor:
-        """The outputs that the criterion is a function of."""
-        return self._predict(self._with_fixed(pieces), batch)[0]
+        """The outputs that the criterion is a function of, as in training."""
+        return self._predict(*self._at_step(pieces, batch))[0]
+
+    @cached_property
+    def step_pieces(self) -> tuple[str, ...]:
+        """The names of what the course brings to each step."""
+        if self.course is None or self.course.pieces is None:
+            return ()
+        import torch
+
+        return tuple(self.course.pieces(0, torch.Generator))
+
+    def _at_step(self, pieces: Pieces, batch: Batch) -> tuple[Pieces, Batch]:
+        """All pieces for a batch of training, and the batch without those that it brought."""
+        names, count = self.step_pieces, len(self.train.tensors)
+        if not names or len(batch) < count + len(names):
+            return self._with_fixed(pieces), batch
+        brought = dict(zip(names, batch[count:], strict=False))
+        return self._with_fixed({**pieces, **brought}), (*batch[:count], *batch[count + len(names) :])
 
     def prepared(self, theta: Tensor) -> Pieces:
         """What :meth:`measure` needs to know of θ [D] beside its pieces, for all batches alike."""
-        return {} if self.prepare is None else self.prepare(self._with_fixed(self.layout.split(theta)), self.train)
+        made = self if self.evaluated is None else self.evaluated
+        pieces = made._with_fixed(self.layout.split(theta))
+        return {} if made.prepare is None else made.prepare(pieces, self.train)
 
     def measure(self, theta: Tensor, batch: Batch, prepared: Pieces | None = None) -> dict[str, Tensor]:
         """The loss and every metric over a batch from one prediction, as in evaluation.
@@ -207,30 +242,33 @@ class Problem:
 
     def measured(self, theta: Tensor, batch: Batch, prepared: Pieces) -> tuple[dict[str, Tensor], Tensor | None]:
         """The same, and what is carried on."""
-        loss, outputs, carried = self._loss(self._with_fixed({**self.layout.split(theta), **prepared}), batch)
-        examples = self._examples(batch)
-        return {"loss": loss, **{name: m.value(outputs, examples) for name, m in self.metrics.items()}}, carried
+        made = self if self.evaluated is None else self.evaluated
+        loss, outputs, carried = made._loss(made._with_fixed({**self.layout.split(theta), **prepared}), batch)
+        examples = self.examples(batch)
+        return {"loss": loss, **{name: m.value(outputs, examples) for name, m in made.metrics.items()}}, carried
 
     def _with_fixed(self, pieces: Pieces) -> Pieces:
         return {**pieces, **self.fixed} if self.fixed else pieces
 
     def _loss(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         outputs, carried = self._predict(pieces, batch)
-        loss = self.criterion(outputs, self._examples(batch))
+        loss = self.criterion(outputs, self.examples(batch))
         return (loss if self.penalty is None else loss + self.penalty(pieces)), outputs, carried
 
-    def _examples(self, batch: Batch) -> Batch:
-        """A batch without what was carried to it."""
+    def examples(self, batch: Batch) -> Batch:
+        """A batch without what comes behind its examples: what a step brings, what was carried to it."""
         return batch[: len(self.train.tensors)] if len(batch) > len(self.train.tensors) else batch
 
-    def _predict(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def _predict(
+        self, pieces: Pieces, batch: Batch, *between: Callable[[str, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """Outputs, and what is carried on; a batch to which nothing was carried begins with zeros."""
         if not self.carry:
-            return self.predict(pieces, batch), None
-        if batch is self._examples(batch):
+            return self.predict(pieces, batch, *between), None
+        if batch is self.examples(batch):
             like = next(iter(pieces.values()))
             batch = (*batch, like.new_zeros(len(batch[0]), *self.carry))
-        outputs, carried = self.predict(pieces, batch)
+        outputs, carried = self.predict(pieces, batch, *between)
         return outputs, carried
 
     def better(self, measure: str) -> str:
@@ -261,6 +299,8 @@ class Problem:
         device = torch.device(device)
         moved: dict[str, Any] = {name: split.to(device, dtype) for name, split in self.splits.items()}
         moved["fixed"] = {name: _moved(tensor, device, dtype) for name, tensor in self.fixed.items()}
+        moved["course"] = self.course and self.course.to(device, dtype)
+        moved["evaluated"] = self.evaluated and self.evaluated.to(device, dtype)
         return dataclasses.replace(self, **moved)
 
 

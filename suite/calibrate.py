@@ -120,7 +120,7 @@ def _pass(run: Run, made: Problem, width: int) -> tuple[float, tuple[Tensor, Ten
     theta = rows(width, made.size, made.train.tensors[0].new_empty(0, dtype=getattr(torch, run.dtype)))
     for lane in range(width):
         theta[lane] = _start(made, lane)
-    sampler = Sampler(made.train, list(range(width)), run.batch_size, run.order)
+    sampler = Sampler(made.train, list(range(width)), run.batch_size, run.order, course=made.course)
     sampler.fill(0)
     action, outputs = Objective(made, width, sampler.batch).bind("gradient", theta)
     action()

@@ -138,7 +138,7 @@ def points(training: Training, steps: Sequence[int], made: Problem) -> Iterator[
         yield from ((0, theta) for _ in wanted)
         return
     size = made.batch_size if training.batch_size is None else training.batch_size
-    check_size(made.train, size, training.order)
+    check_size(made.train, size, training.order, course=made.course)
     spec = parse(str(optimizer.bind(training.optimizer)))
     lanes = lanes_of(made, [spec], theta[None].clone(), [training.seed], size, training.order)
     at = 0

@@ -119,10 +119,10 @@ def _lanes(made: Problem) -> tuple[bool, str]:
     theta = rows(3, made.size, made.train.tensors[0].new_empty(0, dtype=torch.float32))
     for lane in range(3):
         theta[lane] = _theta(made, lane)
-    sampler = Sampler(made.train, [0, 1, 2], size, "reshuffle")
+    sampler = Sampler(made.train, [0, 1, 2], size, "reshuffle", course=made.course)
     sampler.fill(0)
     values, gradients = Objective(made, 3, sampler.batch, taped=False).gradient(theta)
-    alone = Sampler(made.train, [1], size, "reshuffle")
+    alone = Sampler(made.train, [1], size, "reshuffle", course=made.course)
     alone.fill(0)
     one = rows(1, made.size, theta)
     one[0] = theta[1]

@@ -40,7 +40,7 @@ def train_group(
     """
     asked = runs[0]
     made = problem.build(parse(asked.problem)).to(asked.device, getattr(torch, asked.dtype))
-    check_size(made.train, asked.batch_size, asked.order, bool(made.carry))
+    check_size(made.train, asked.batch_size, asked.order, bool(made.carry), made.course)
     starts, ready = [], []
     for run in runs:
         start = _start(run, made)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from problems.course import Course
 from problems.names import UsageError
 from problems.problem import Batch, Data, Problem, streams
 
@@ -37,8 +39,12 @@ def epoch_order(order: str, examples: int, size: int, seed: int, epoch: int) -> 
     return torch.randperm(examples, generator=stream)[:used]
 
 
-def check_size(data: Data, size: int, order: str, carries: bool = False) -> None:
+def check_size(data: Data, size: int, order: str, carries: bool = False, course: Course | None = None) -> None:
     """Raise a UsageError for a minibatch larger than the data set, or for an order that the data do not have."""
+    chosen = None if course is None or course.examples is None else course.who
+    if chosen and (not size or order == "online"):
+        what = "order online, whose examples are new at every step," if size else "a minibatch of all examples"
+        raise UsageError(f"{chosen}: {what} leaves nothing to choose; give a batch size and another order")
     if carries and order in ("with_replacement", "online"):
         raise UsageError(
             f"order {order} makes no sense where a state is carried from one example to the next; choose "
@@ -63,7 +69,7 @@ def sampler_of(problem: Problem, seeds: Sequence[int], size: int, order: str, li
     """
     carries = problem.carry and size
     carried = like.new_zeros(len(seeds), size, *problem.carry) if carries else None
-    return Sampler(problem.train, seeds, size, order, carried)
+    return Sampler(problem.train, seeds, size, order, carried, problem.course)
 
 
 class Sampler:
@@ -75,10 +81,20 @@ class Sampler:
         carried: where whoever trains puts what is carried on from a step, [lanes, size, *carry] (see
             ``Problem.carry``). Minibatches are then streams of consecutive examples, the same for every
             seed and in every epoch, with a further tensor: what was carried to them, 0 as an epoch begins.
+        course: the problem's; the pieces that it brings to a step follow the examples.
     """
 
-    def __init__(self, data: Data, seeds: Sequence[int], size: int, order: str, carried: Tensor | None = None) -> None:
-        check_size(data, size, order, carried is not None)
+    def __init__(
+        self,
+        data: Data,
+        seeds: Sequence[int],
+        size: int,
+        order: str,
+        carried: Tensor | None = None,
+        course: Course | None = None,
+    ) -> None:
+        check_size(data, size, order, carried is not None, course)
+        self.course = course
         self.data = data
         self.seeds = list(seeds)
         self.size = size
@@ -91,23 +107,44 @@ class Sampler:
             self._flat = [b.view(lanes * size, *b.shape[2:]) for b in self.batch]
             self._epoch = -1  # or the block of a stream
             self._per_epoch = max(1, (BLOCK if order == "online" else len(data)) // size)
-            if carried is not None:
-                self.batch = (*self.batch, torch.zeros_like(carried))
         else:
             self.batch = tuple(t.expand(lanes, *t.shape) for t in data.tensors)
+        brought = self._bring(0, self.seeds[0]) if course is not None and course.pieces else ()
+        self._brought = tuple(piece.new_empty(lanes, *piece.shape) for piece in brought)
+        self.batch = (*self.batch, *self._brought, *(() if carried is None else (torch.zeros_like(carried),)))
 
     def fill(self, step: int) -> None:
         """Put the minibatches of step 0, 1, 2, … in place."""
+        for seed in dict.fromkeys(self.seeds) if self._brought else ():
+            for place, piece in zip(self._brought, self._bring(step, seed), strict=True):
+                place[[lane for lane, other in enumerate(self.seeds) if other == seed]] = piece
         if not self.size:
             return
         epoch, at = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._pool, self._indices = self._streamed(epoch) if self.order == "online" else self._of_epoch(epoch)
             self._epoch = epoch
+        indices = self._chosen(step, self._indices[at])
         for tensor, flat in zip(self._pool, self._flat, strict=True):
-            torch.index_select(tensor, 0, self._indices[at], out=flat)
+            torch.index_select(tensor, 0, indices, out=flat)
         if self.carried is not None:
             self.batch[-1].copy_(self.carried) if at else self.batch[-1].zero_()
+
+    def _bring(self, step: int, seed: int) -> Batch:
+        """The pieces that the course brings to a step of a seed."""
+        assert self.course is not None and self.course.pieces is not None
+        return tuple(self.course.pieces(step, partial(generator, seed, f"course/{step}")).values())
+
+    def _chosen(self, step: int, indices: Tensor) -> Tensor:
+        """The examples [lanes * size] of a step, once the course has had its say."""
+        if self.course is None or self.course.examples is None:
+            return indices
+        taken = dict(zip(self.seeds, indices.cpu().view(len(self.seeds), self.size), strict=True))
+        chosen = {
+            seed: self.course.examples(step, own, partial(generator, seed, f"course/{step}"))
+            for seed, own in taken.items()
+        }
+        return torch.cat([chosen[seed] for seed in self.seeds]).to(indices.device)
 
     def carry_on(self, carried: Tensor | None) -> None:
         """Let the next step begin with this, [lanes, size, *carry], or with 0, whatever the last one left."""

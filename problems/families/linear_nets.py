@@ -104,6 +104,7 @@ def linear_net(
         Data((torch.from_numpy(x).float(), torch.from_numpy(y).float())),
         hidden=model.hidden,
         activation=model.activation,
+        units=model.units,
         start=start,
         target=Target("train_loss", 1e-3 * flow(0.0), "lower", "a thousandth of the loss at the start"),
         minimum=Known(0.0, None, "the map is within reach of the net"),

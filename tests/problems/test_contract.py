@@ -21,6 +21,13 @@ NAMES = problem.names()
 # Smaller versions of problems that are too large to be walked through in a moment, and files for those that read one.
 SMALLER = {
     "batch_norm": "batch_norm(digits_mlp)",
+    "annealed": "annealed(digits_mlp)",
+    "auxiliary_heads": "auxiliary_heads(digits_mlp)",
+    "continuation": "continuation(digits_mlp)",
+    "skip_connections": "skip_connections(digits_deep_mlp(depth=4))",
+    "curriculum": "curriculum(digits_mlp)",
+    "l2": "l2(digits_mlp, decay=0.1)",
+    "label_smoothing": "label_smoothing(digits_mlp)",
     "adding_lstm": "adding_lstm(length=8, sequences=256)",
     "adding_rnn": "adding_rnn(length=8, sequences=256)",
     "copy_lstm": "copy_lstm(delay=3, symbols=2, sequences=256)",

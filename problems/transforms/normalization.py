@@ -1,18 +1,18 @@
-"""Strategies that change what is minimized: Problem -> Problem."""
+"""Normalization of what goes through a net."""
 
 from __future__ import annotations
 
-import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 
 from problems.bounds import Positive
 from problems.layout import Layout, Piece
-from problems.names import UsageError
+from problems.models import Bend, Between, untouched
 from problems.problem import Batch, Data, Pieces, Problem, problem
-from problems.starts import Start, filled
+from problems.transforms._layers import begun, changed, need, need_new
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
 CHUNK, CHUNKS = 1000, 10  # the population is known by at most 10 batches of at most 1000 training examples
 
@@ -43,29 +43,26 @@ def batch_norm(problem: Problem, delta: Positive = 1e-5) -> Problem:
     Source: *Deep Learning*, section 8.7.1; Ioffe & Szegedy 2015.
     """
     inner = problem
-    if not inner.hidden:
-        raise UsageError(f"batch_norm: {inner.name} has no layers that can be normalized; perceptrons and CNNs have")
+    need("batch_norm", inner, inner.hidden, "that can be normalized")
     layout = _normalized(inner)
+    need_new("batch_norm", inner, [f"{layer}.gamma" for layer in inner.hidden], "is normalized")
 
-    def predict(pieces: Pieces, batch: Batch) -> Tensor:
-        return inner.predict(pieces, batch, lambda name, x: _normalize(name, x, pieces, delta))
+    def predict(pieces: Pieces, batch: Batch, between: Between = untouched, *bend: Bend) -> Tensor:
+        return inner.predict(pieces, batch, lambda name, x: _normalize(name, between(name, x), pieces, delta), *bend)
 
     def prepare(pieces: Pieces, train: Data) -> Pieces:
         chunks = [_collect(inner, pieces, batch, delta) for batch in _chunks(train)]
         return {name: sum(chunk[name] for chunk in chunks) / len(chunks) for name in chunks[0]}  # type: ignore[misc]
 
-    target = inner.target and dataclasses.replace(inner.target, origin=f"that of {inner.name}: {inner.target.origin}")
-    return dataclasses.replace(
+    return changed(
         inner,
+        partial(batch_norm, delta=delta),
         name=f"batch_norm({inner.name})",
         layout=layout,
         predict=predict,
         prepare=prepare,
         hidden=(),
-        start=inner.start and _start(inner, layout),
-        target=target,
-        minimum=None,
-        flow=None,
+        start=begun(inner, layout),
     )
 
 
@@ -80,15 +77,6 @@ def _normalized(inner: Problem) -> Layout:
             units = piece.shape[:1]
             pieces += [Piece(f"{layer}.gamma", units, "scale", fill=(1.0,)), Piece(f"{layer}.beta", units, "bias")]
     return Layout(tuple(pieces))
-
-
-def _start(inner: Problem, layout: Layout) -> Start:
-    def begin(generator: Generator) -> Tensor:
-        assert inner.start is not None
-        drawn = inner.layout.split(inner.start(generator))
-        return layout.join({p.name: drawn[p.name] if p.name in drawn else filled(p) for p in layout})
-
-    return begin
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from problems.data.splits import Splits
 from problems.models import Model, classifier, cnn_2c2d, mlp, resnet
 from problems.problem import Data
 from problems.starts import he_normal, start
-from problems.transforms import _chunks, batch_norm
+from problems.transforms.normalization import _chunks, batch_norm
 from suite.evaluate import evaluate
 from suite.objective import Objective, rows
 from suite.runner import train_group

@@ -1,0 +1,1 @@
+"""Strategies that change what is minimized: Problem -> Problem."""

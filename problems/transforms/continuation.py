@@ -1,0 +1,114 @@
+"""Continuation methods: a series of ever less smooth objectives (section 8.7.6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from problems.bounds import Count, Positive
+from problems.course import Course, Stream, progress
+from problems.models import Bend, Between, Elementwise, plainly, untouched
+from problems.names import UsageError
+from problems.problem import Batch, Pieces, Problem, problem
+from problems.transforms._layers import SHIFT, need
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHARE = "annealed.share"
+
+
+@problem(section="8.7.6", equation="8.40", source="Deep Learning, section 8.7.6; Mobahi & Fisher 2015")
+def continuation(
+    problem: Problem, sigma: Positive = 0.1, steps: Count = 1000, stages: Count = 10, samples: Count = 1
+) -> Problem:
+    """Another problem whose training begins with a blurred loss: E J(θ + σε), ε ~ N(0, I), for σ from ``sigma`` to 0.
+
+    J⁽ⁱ⁾ with σᵢ = sigma·(1 − i/stages) for ``steps``/``stages`` steps each, i = 0 … stages − 1, and the loss itself
+    from ``steps`` on. A quadratic keeps its minimum and gains ½σ² tr H; a double well loses its barrier
+    where σ is large enough. The expectation is a mean over draws of ε, which are new at each step and the
+    same for all evaluations of a step (common random numbers): gradients are unbiased. Evaluation
+    measures the loss itself. A penalty is not blurred.
+
+    Args:
+        sigma: the first σ, of every entry of θ.
+        samples: draws of ε at a step, each of which costs a gradient, after the last stage too.
+
+    Raises:
+        UsageError: the problem is blurred already, or carries something from batch to batch.
+
+    Source: *Deep Learning*, section 8.7.6, equation 8.40; Mobahi & Fisher 2015.
+    """
+    import torch
+
+    inner = problem
+    if SHIFT in inner.step_pieces:
+        raise UsageError(f"continuation: {inner.name} is blurred already")
+    if inner.carry:
+        raise UsageError(f"continuation: {inner.name} carries a state on, of which there would be one for each draw")
+
+    def pieces(k: int, stream: Stream) -> dict[str, Tensor]:
+        spread = sigma * (1 - progress(k, steps, stages))
+        shape = (samples, inner.size)
+        return {SHIFT: spread * torch.randn(shape, generator=stream()) if spread else torch.zeros(shape)}
+
+    def predict(pieces: Pieces, batch: Batch, *hooks: object) -> Tensor:
+        shift = pieces.get(SHIFT)
+        if shift is None:
+            return inner.predict(pieces, batch, *hooks).unsqueeze(0)
+        drawn = (inner.layout.split(row) for row in shift.unbind(0))
+        moved = ({**pieces, **{name: pieces[name] + by for name, by in of.items()}} for of in drawn)
+        return torch.stack([inner.predict(at, batch, *hooks) for at in moved])
+
+    def criterion(outputs: Tensor, batch: Batch) -> Tensor:
+        return torch.stack([inner.criterion(each, batch) for each in outputs.unbind(0)]).mean()
+
+    return dataclasses.replace(
+        inner,
+        name=f"continuation({inner.name})",
+        predict=predict,
+        criterion=criterion,
+        evaluated=inner.evaluated or inner,
+        course=Course(pieces=pieces, who="continuation").after(inner.course),
+        flow=None,
+    )
+
+
+@problem(section="8.7.6", source="Deep Learning, section 8.7.6; Gulcehre et al. 2017, mollifying networks")
+def annealed(problem: Problem, steps: Count = 1000, stages: Count = 10) -> Problem:
+    """Another problem whose training begins with a linear net: f_a(x) = a x + (1 − a) f(x), a from 1 to 0.
+
+    f is the nonlinearity of the hidden layers; a = 1 − i/stages for ``steps``/``stages`` steps each,
+    i = 0 … stages − 1, and 0, the net itself, from ``steps`` on. For ReLU f_a is leaky with slope a.
+    Evaluation is of the net itself.
+
+    Raises:
+        UsageError: there are no hidden layers with a nonlinearity; it is annealed already.
+
+    Source: *Deep Learning*, section 8.7.6; Gulcehre, Moczulski, Visin & Bengio 2017, with one a for all layers.
+    """
+    import torch
+
+    inner = problem
+    need("annealed", inner, () if inner.activation == "linear" else inner.units, "with a nonlinearity")
+    if SHARE in inner.step_pieces:
+        raise UsageError(f"annealed: {inner.name} is annealed already")
+
+    def pieces(k: int, stream: Stream) -> dict[str, Tensor]:
+        return {SHARE: torch.tensor(1 - progress(k, steps, stages))}
+
+    def predict(pieces: Pieces, batch: Batch, between: Between = untouched, bend: Bend = plainly) -> Tensor:
+        share = pieces.get(SHARE)
+
+        def mixed(name: str, x: Tensor, nonlinearity: Elementwise) -> Tensor:
+            return bend(name, x, lambda x: nonlinearity(x) if share is None else x.lerp(nonlinearity(x), 1 - share))
+
+        return inner.predict(pieces, batch, between, mixed)
+
+    return dataclasses.replace(
+        inner,
+        name=f"annealed({inner.name})",
+        predict=predict,
+        course=Course(pieces=pieces, who="annealed").after(inner.course),
+        flow=None,
+    )
