@@ -90,7 +90,7 @@ class Metric:
     better: Literal["higher", "lower"]
 
 
-UNCHECKED = "a round number that no training has checked, for want of the data where it was set"
+UNCHECKED = "a round number; the data were not at hand to check it by training"
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ def check(**options: Any) -> None:
 
 @cli.command("list")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
-@click.option("--full", is_flag=True, help="Make each problem whose data is here: its size, examples and target.")
+@click.option("--full", is_flag=True, help="Make each problem whose data is here, to tell what it is now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_names(kind: str | None, full: bool, as_json: bool) -> None:
     """Show names, what they are, and their settings with bounds and defaults."""

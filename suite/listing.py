@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import click
 
-from problems.data.catalog import Source, catalog, source
-from problems.names import Spec
-from problems.problem import problem
+from problems import facts
+from problems.data.catalog import Source, catalog
+from problems.facts import Facts
 from problems.registry import Entry
 from suite import export, tables
 
@@ -20,7 +19,7 @@ def show_names(kinds: Sequence[str], as_json: bool, full: bool = False) -> None:
     """Print the names of each kind, one line of what each is, and its settings.
 
     Args:
-        full: make each problem whose data is here, and tell what is known of it then.
+        full: make each problem whose data is here, to tell what it is now and on these data.
     """
     if as_json:
         found = {kind: [_of_name(entry, kind, full) for entry in export.REGISTRIES[kind]] for kind in kinds}
@@ -34,39 +33,40 @@ def show_names(kinds: Sequence[str], as_json: bool, full: bool = False) -> None:
         tables.show(to, "Any torch.optim class works as torch.<Name>, your own as file.py:Name.")
 
 
-def _of_name(entry: Entry[object], kind: str, full: bool) -> dict[str, Any]:
-    return {**export.of_entry(entry), **(_facts(entry) if full and kind == "problems" else {})}
+def _of_name(entry: Entry[Any], kind: str, full: bool) -> dict[str, Any]:
+    return {**export.of_entry(entry), **(_facts(entry, full) if kind == "problems" else {})}
 
 
-def _facts(entry: Entry[object]) -> dict[str, Any]:
-    """Size, examples, target and minimum of a problem with default settings; {} if it cannot be made here."""
-    data = entry.meta.get("data")
-    if any(p.required for p in entry.parameters) or (data and source(data).where() is None):
-        return {}
-    made = problem.build(problem.bind(Spec(entry.name)))
-    return {
-        "parameters": made.size,
-        "examples": {name: len(split) for name, split in made.splits.items()},
-        "target": asdict(made.target) if made.target else None,
-        "minimum": made.minimum.loss if made.minimum else None,
-    }
+def _facts(entry: Entry[Any], full: bool) -> Facts:
+    """What is known of a problem with default settings, or what it is found to be; {} where neither is possible."""
+    return (facts.made_here(entry) if full else None) or facts.known().get(entry.name, {})
 
 
-def _lines(entry: Entry[object], kind: str, full: bool) -> Iterator[str]:
+def _lines(entry: Entry[Any], kind: str, full: bool) -> Iterator[str]:
     """What a name is and where it comes from, then its settings with bounds and defaults."""
     yield entry.summary
-    if kind == "problems" and "source" in entry.meta:
-        yield f"  from {entry.meta['source']}; data: {entry.meta.get('data', 'its own, or given')}"
-    facts = _facts(entry) if full and kind == "problems" else {}
-    if facts:
-        examples = ", ".join(f"{count} {name}" for name, count in facts["examples"].items())
-        target = facts["target"]
-        sign = target and {"higher": ">=", "lower": "<="}[target["better"]]
-        wanted = f"{target['measure']} {sign} {target['value']:g} ({target['origin']})" if target else "none"
-        yield f"  {facts['parameters']} parameters; examples: {examples}; target: {wanted}"
+    if kind == "problems":
+        yield from _origin(entry, _facts(entry, full))
     for parameter in entry.parameters:
         tuned = f"; tuned {entry.tune[parameter.name]}" if parameter.name in entry.tune else ""
         yield f"  {parameter}{tuned}"
+
+
+def _origin(entry: Entry[Any], found: Facts) -> Iterator[str]:
+    """The source of a definition, its data, its size and its target."""
+    given = "computed" if entry.meta.get("embedded") else "given"
+    yield f"  from {entry.meta.get('source', 'its author')}; data: {entry.meta.get('data', given)}"
+    if not found:
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in found["examples"].items())
+    examples = "no examples" if found["examples"] == {"train": 1} else f"examples: {counts}"
+    yield f"  {found['parameters']} parameters; {examples}" + (
+        "" if found["minimum"] is None else f"; minimum: {found['minimum']:.4g}"
+    )
+    target = found["target"]
+    if target:
+        sign = {"higher": ">=", "lower": "<="}[target["better"]]
+        yield f"  target: {target['measure']} {sign} {target['value']:.4g}, {target['origin']}"
 
 
 def show_data(as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""``list problems`` tells where each comes from, and with ``--full`` what it is made of."""
+"""``list problems`` tells where each comes from and what it is made of; ``--full`` makes them to look."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from problems import problem
+from problems import facts, problem
 from suite.cli import cli
 
 
@@ -27,7 +27,20 @@ def test_every_problem_tells_its_data_and_its_source() -> None:
     assert "from Deep Learning, chapter 6; UCI digits; data: digits" in shown
 
 
-def test_full_tells_parameters_examples_target_and_minimum() -> None:
+def test_every_problem_tells_its_size_examples_and_target_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(problem, "build", lambda spec: pytest.fail("nothing is made for a list"))
+    shown = CliRunner().invoke(cli, ["list", "problems"]).stdout
+    assert "2410 parameters; examples: 1197 train, 300 valid, 300 test" in shown
+    assert "target: valid_accuracy >= 0.95, reached by SGD at rate 0.1 in 14 to 27 epochs" in shown
+    assert "2 parameters; no examples; minimum: 0" in shown
+    assert "918340 parameters; examples: 50000 train, 10000 test" in shown
+    assert "data: given" in shown and "data: computed" in shown
+    found = json.loads(CliRunner().invoke(cli, ["list", "problems", "--json"]).stdout)["problems"]
+    assert next(entry for entry in found if entry["name"] == "rosenbrock")["minimum"] == 0
+
+
+def test_full_makes_the_problems_whose_data_are_here(monkeypatch) -> None:
+    monkeypatch.setattr(facts, "known", dict)
     asked = CliRunner().invoke(cli, ["list", "problems", "--full", "--json"])
     found = {entry["name"]: entry for entry in json.loads(asked.stdout)["problems"]}
     digits = found["digits_mlp"]
@@ -36,5 +49,3 @@ def test_full_tells_parameters_examples_target_and_minimum() -> None:
     assert digits["target"]["measure"] == "valid_accuracy" and digits["target"]["origin"]
     assert found["rosenbrock"]["minimum"] == 0
     assert "parameters" not in found["cifar100_3c3d"] and "parameters" not in found["batch_norm"]
-    shown = CliRunner().invoke(cli, ["list", "problems", "--full"]).stdout
-    assert "2410 parameters; examples: 1197 train, 300 valid, 300 test; target: valid_accuracy >= 0.95" in shown
