@@ -10,10 +10,37 @@ fold lanes into rows or groups, do not give that.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Met(NamedTuple):
+    """What a linear layer or a convolution computes: sums Wx + b. ``stride`` and ``padding`` are a convolution's."""
+
+    inputs: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    sums: Tensor
+    stride: int | None = None
+    padding: int = 0
+
+
+_HEARD: ContextVar[Callable[[Met], Tensor] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def listening(heard: Callable[[Met], Tensor]) -> Iterator[None]:
+    """Within it, every linear layer and convolution gives on what ``heard`` makes of its sums."""
+    token = _HEARD.set(heard)
+    try:
+        yield
+    finally:
+        _HEARD.reset(token)
 
 
 def _lanes_first(info: Any, dims: tuple[int | None, ...], *tensors: Tensor) -> list[Tensor]:
@@ -120,7 +147,9 @@ class _Linear(torch.autograd.Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x Wᵀ + b for x [batch, inputs], W [outputs, inputs], b [outputs]."""
-    return _Linear.apply(x, weight, bias)
+    y = _Linear.apply(x, weight, bias)
+    heard = _HEARD.get()
+    return y if heard is None else heard(Met(x, weight, bias, y))
 
 
 class _Conv(torch.autograd.Function):
@@ -215,7 +244,9 @@ def _stack(rows: Any) -> Tensor:
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
     """A 2-D cross-correlation: x [batch, in, h, w], weight [out, in, side, side]."""
-    return _Conv.apply(x, weight, bias, stride, padding)
+    y = _Conv.apply(x, weight, bias, stride, padding)
+    heard = _HEARD.get()
+    return y if heard is None else heard(Met(x, weight, bias, y, stride, padding))
 
 
 def max_pool2d(x: Tensor, side: int, stride: int | None = None, *, padding: int = 0, ceil: bool = False) -> Tensor:

@@ -15,6 +15,7 @@ from problems.names import Spec, UsageError
 from problems.problem import Problem
 from suite.errors import told
 from suite.objective import LaneOracle, Objective, rows
+from suite.optimizers.base import LayerFactors
 from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings
 from suite.tape import Kernel, Tape, Untraceable
@@ -383,3 +384,10 @@ class _RowOracle:
     def hessian(self, theta: Tensor) -> Tensor:
         self.calls["hvp"] += self.objective.problem.size
         return self._ask("hessian", theta)[0]
+
+    def factors(self, theta: Tensor, due: Tensor, key: Tensor, t: Tensor, samples: int) -> list[LayerFactors]:
+        before = self.objective.calls["factors"]
+        found = LaneOracle(self.objective).factors(theta, due, key, t, samples)
+        if due:
+            self.calls["factors"] += self.objective.calls["factors"] - before
+        return found

@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from problems.affine import layers_of
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.problem import Batch, Problem
+from suite import factors
 from suite.lift import over_lanes
+from suite.optimizers.base import LayerFactors
 from suite.tape import Kernel, Recorder, Tape, Untraceable
 
 ALIGN = 64  # numbers: rows start alike, for a kernel's bits may depend on alignment and on where its last block ends
@@ -100,6 +103,24 @@ class Objective:
         self.calls["hvp"] += self.problem.size - 1
         return self._ask("hessian", theta)[0]
 
+    def factors(self, samples: int, theta: Tensor, due: Tensor, key: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        """The Kronecker factors A and G [lanes, n, n] of each layer, by turns, for lanes that are ``due`` [lanes].
+
+        Counted as the backward passes that they take. See ``suite.factors``.
+        """
+        count = factors.passes(self.problem, samples)
+        self.calls["factors"] += count
+        self.excuse("factors", due, count)
+        self._trial = False
+        recorder = Recorder.current
+        taped = self.taped and recorder is not None
+        make = partial(factors.bind, self.problem, self.batch, taped, samples)
+        if recorder is not None:
+            return tuple(recorder.call([theta, due, key, t], make))
+        action, outputs = make(theta, due, key, t)
+        action()
+        return tuple(outputs)
+
     # evaluation --------------------------------------------------------------------------
 
     def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
@@ -116,14 +137,18 @@ class Objective:
         self._trial = False
         return outputs
 
-    def excuse(self, kind: str, active: Tensor) -> Tensor:
-        """The next evaluation, of this kind, is a trial that only lanes with ``active`` [lanes] asked for."""
+    def excuse(self, kind: str, active: Tensor, count: int = 1) -> Tensor:
+        """The next evaluation, of this kind, is a trial that only lanes with ``active`` [lanes] asked for.
+
+        Args:
+            count: as what it counts.
+        """
         self._trial = True
         excused = self.excused.setdefault(kind, torch.zeros(self.lanes, dtype=torch.int64, device=active.device))
         if Recorder.current is None:
-            excused += ~active
+            excused += count * ~active
         else:
-            Recorder.current.call([active], lambda active: (lambda: excused.add_(~active), []))
+            Recorder.current.call([active], lambda active: (lambda: excused.add_(~active, alpha=count), []))
         return active
 
     def bind(
@@ -291,7 +316,7 @@ class _Ask(torch.autograd.Function):
             for t, dim in zip(operands, dims[2:], strict=True)
         ]
         answer = getattr(objective, kind)(*lanes)
-        return answer, ((0, 0) if isinstance(answer, tuple) else 0)
+        return answer, ((0,) * len(answer) if isinstance(answer, tuple) else 0)
 
 
 @dataclass(frozen=True)
@@ -303,6 +328,17 @@ class _Excuse:
 
     def excuse(self, active: Tensor) -> Tensor:
         return self.objective.excuse(self.kind, active)
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """An objective's ``factors`` from so many samples, as :class:`_Ask` asks it."""
+
+    objective: Objective
+    samples: int
+
+    def factors(self, *operands: Tensor) -> tuple[Tensor, ...]:
+        return self.objective.factors(self.samples, *operands)
 
 
 class LaneOracle:
@@ -341,3 +377,9 @@ class LaneOracle:
 
     def hessian(self, theta: Tensor) -> Tensor:
         return self._ask("hessian", theta)
+
+    def factors(self, theta: Tensor, due: Tensor, key: Tensor, t: Tensor, samples: int) -> list[LayerFactors]:
+        asked = _Factors(self._objective, samples)
+        found: tuple[Tensor, ...] = _Ask.apply(asked, "factors", theta, due, key, t)
+        layers = layers_of(self._objective.problem)
+        return [LayerFactors(*each) for each in zip(layers, found[::2], found[1::2], strict=True)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from problems.registry import Registry
 from suite.optimizers import _foreign
@@ -19,6 +19,7 @@ from suite.schedules import schedule
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from problems.affine import Affine
     from problems.layout import Layout
 
 State = Any  # a tree (dict, tuple, list) of tensors and numbers; a number becomes a float64 tensor
@@ -29,6 +30,10 @@ class Oracle(Protocol):
 
     Within one step every call sees the same minibatch.
     """
+
+    @property
+    def layout(self) -> Layout:
+        """The pieces of θ, for methods that go by layers."""
 
     def value(self, theta: Tensor) -> Tensor:
         """The loss at θ [D]; a scalar."""
@@ -45,6 +50,22 @@ class Oracle(Protocol):
 
     def hessian(self, theta: Tensor) -> Tensor:
         """The Hessian [D, D] at θ, counted as D products; a ``UsageError`` where D is too large for it."""
+
+    def factors(self, theta: Tensor, due: Tensor, key: Tensor, t: Tensor, samples: int) -> list[LayerFactors]:
+        """Kronecker factors of the generalized Gauss-Newton matrix, layer by layer, for lanes that are ``due``.
+
+        Each layer's block is about A ⊗ G. From ``samples`` random directions in the outputs, which depend
+        on ``key`` (a whole number) and ``t``, or with 0 from all of them; counted as so many ``factors``.
+        A ``UsageError`` where a part of θ belongs to no linear layer or convolution.
+        """
+
+
+class LayerFactors(NamedTuple):
+    """A = E[āāᵀ] of a layer's inputs, with a 1 for its bias if it has one, and G = E[ggᵀ] of what its sums do."""
+
+    layer: Affine
+    inputs: Tensor
+    sums: Tensor
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from suite.optimizers import optimizer
 HERE = Path(__file__).parent
 TINY = f"{HERE / 'tiny_problems.py'}:"
 TORCH = ["torch.SGD(lr=0.1, momentum=0.9)", "torch.Adam(lr=0.01)", "torch.AdamW(lr=0.01)", "torch.LBFGS(lr=0.1)"]
+MATRICES = ("kfac", "shampoo", "soap")  # decompositions in each of many lanes
 
 
 def _bound(text, lr=None):
@@ -43,7 +44,8 @@ def _train(made, texts, lanes, dtype, steps, order="reshuffle", batch=None):
 
 
 def _names():
-    return [e.name for e in optimizer if not any(p.required for p in e.parameters) and not e.meta.get("slow")]
+    names = [e.name for e in optimizer if not any(p.required for p in e.parameters) and not e.meta.get("slow")]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in MATRICES else name for name in names]
 
 
 @pytest.fixture(scope="module", params=["mlp", "cnn", "rnn"])
@@ -54,7 +56,11 @@ def tiny(request):
 @pytest.mark.parametrize("name", [*_names(), *TORCH, "polyak(clip(adam, norm=0.5), decay=0.9)"])
 def test_a_lane_among_many_is_the_run_alone(tiny, name):
     """To 1e-11 in float64 after 100 steps among 64, and to the bit in float32 after 20 among 12."""
-    steps, width = (100, 64) if "LBFGS" not in name else (10, 8)  # twenty evaluations a step, a lane at a time
+    steps, width = (100, 64)
+    if "LBFGS" in name:
+        steps, width = 10, 8  # twenty evaluations a step, a lane at a time
+    if name in MATRICES:
+        steps, width = 25, 12
     many, _ = _train(tiny, name, range(width), torch.float64, steps)
     alone, _ = _train(tiny, name, [width // 2], torch.float64, steps)
     torch.testing.assert_close(many[width // 2], alone[0], rtol=1e-11, atol=1e-11)
