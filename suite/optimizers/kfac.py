@@ -17,15 +17,16 @@ SHRINK = (19 / 20) ** TRIALS
 EARLY = 3  # steps that compute the inverses anew in any case
 
 
-@optimizer(reference="Martens & Grosse 2015; Grosse & Martens 2016", tune={"damping": log_range(1e-4, 100.0)})
+@optimizer(reference="Martens & Grosse 2015; Grosse & Martens 2016", tune={"lr": log_range(1e-4, 1.0)})
 def kfac(
-    lr: Positive | None = None,
+    lr: Positive = 0.03,
     alpha: Fraction = 0.9,
-    damping: Positive = 1.0,
+    damping: Positive = 0.1,
     memory: Fraction = 0.95,
     samples: Natural = 1,
     every: Count = 1,
     invert: Count = 20,
+    rescale: bool = False,
 ) -> Optimizer:
     """K-FAC: Δ = −F̃⁻¹g with a block A ⊗ G of F̃ for each layer W̄ = (W, b), so that Δ is −G⁻¹ ∇W̄ A⁻¹ there.
 
@@ -34,11 +35,11 @@ def kfac(
     −log-likelihoods). After k estimates the old mean weighs min(1 − 1/k, ``memory``). λ is divided between
     the two: A + π√λ I and G + √λ/π I with π² = (tr A/dim A)/(tr G/dim G).
 
-    With ``lr`` None, as in the paper: θ ← θ + aΔ + bδ with δ the last step, where a and b minimize the
-    quadratic model of the minibatch with its exact Gauss–Newton matrix + λI (two products a step). λ, at
-    first ``damping``, shrinks at every fifth step where the loss fell by more than 3/4 of what
-    the model said, and grows where by less than 1/4. With a number ε for ``lr``:
-    δ ← αδ + εΔ, θ ← θ + δ, and λ stays.
+    δ ← αδ + εΔ, θ ← θ + δ, with a fixed λ; ε is ``lr``, λ is ``damping``. With ``rescale``, as in the
+    paper, in place of that: θ ← θ + aΔ + bδ with δ the last step, where a and b minimize the quadratic
+    model of the minibatch with its exact Gauss–Newton matrix + λI (two products a step). λ then
+    shrinks at every fifth step where the loss fell by more than 3/4 of what the model said, and grows
+    where by less than 1/4. This fits the minibatch at hand, so it takes large ones, or the full batch.
 
     Args:
         samples: random directions in the outputs for one estimate of G; 0 takes all outputs,
@@ -82,7 +83,7 @@ def kfac(
         trust = torch.as_tensor(state["damping"], dtype=theta.dtype, device=theta.device)
         inverses = _inverted(due & (t < EARLY * every) | (t % invert == 0), trust, means, state["inverses"])
         delta = -_preconditioned(oracle, layers, inverses, g)
-        if lr is not None:
+        if not rescale:
             delta = alpha * state["delta"] + lr * delta
             return theta + delta, {**state, "means": means, "inverses": inverses, "delta": delta, "t": state["t"] + 1}
         delta, fall = _best(oracle, theta, g, delta, state["delta"], trust)

@@ -198,7 +198,7 @@ def test_on_one_layer_it_is_the_damped_newton_step():
     """A and G damped by π√λ and √λ/π; the exact model then chooses how far to go, here all the way."""
     made = net((4, 3), 9)
     theta = drawn(made.size, seed=8)
-    made_ = optimizer.build(optimizer.bind("kfac(samples=0, damping=1e-16)"))
+    made_ = optimizer.build(optimizer.bind("kfac(rescale=True, samples=0, damping=1e-16)"))
     oracle = oracle_of(made)
     moved, _ = made_.step(oracle, made_.init(oracle, theta), theta)
     solved = torch.linalg.lstsq(
@@ -209,12 +209,13 @@ def test_on_one_layer_it_is_the_damped_newton_step():
     torch.testing.assert_close(pieces["layer1.bias"], solved[-1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("lr", [None, 0.1])
-def test_it_follows_the_papers_algorithm(lr):
+@pytest.mark.parametrize("rescale", [True, False])
+def test_it_follows_the_papers_algorithm(rescale):
     made = net((4, 3, 2), 8, "tanh")
     theta = drawn(made.size, seed=9)
-    given = "" if lr is None else f"lr={lr}, alpha=0.8, "
-    ours = optimizer.build(optimizer.bind(f"kfac({given}samples=0, damping=0.5, memory=0.7, invert=4)"))
+    ours = optimizer.build(
+        optimizer.bind(f"kfac(lr=0.1, alpha=0.8, samples=0, damping=0.5, memory=0.7, invert=4, rescale={rescale})")
+    )
     oracle = oracle_of(made)
     state, at = ours.init(oracle, theta), theta
     mean, inverse, last, trust = {}, {}, np.zeros(made.size), 0.5
@@ -238,8 +239,8 @@ def test_it_follows_the_papers_algorithm(lr):
             weight.copy_(torch.from_numpy(step[:, :-1]))
             bias.copy_(torch.from_numpy(step[:, -1]))
         delta = made.layout.join(parts).numpy()
-        if lr is not None:
-            last = 0.8 * last + lr * delta
+        if not rescale:
+            last = 0.8 * last + 0.1 * delta
         else:
             dense = _dense_ggn(made, theta, made.train.tensors).numpy() + trust * np.eye(made.size)
             basis = np.stack([delta, last]) if t else delta[None]
@@ -252,7 +253,7 @@ def test_it_follows_the_papers_algorithm(lr):
         theta = theta + torch.from_numpy(last)
         at, state = ours.step(oracle, state, at)
         torch.testing.assert_close(at, theta, rtol=1e-6, atol=1e-8)
-    if lr is None:
+    if rescale:
         assert trust != 0.5
 
 
@@ -265,7 +266,12 @@ def test_its_cost_is_counted():
             group.step(k)
         assert [dict(calls) for calls in group.calls()] == [{"gradient": 6, "factors": 6 * per_step}] * 2
     group = lanes_of(
-        made, [parse(str(optimizer.bind("kfac(every=3)")))], _starts(made, 1, torch.float32), [0], 16, "reshuffle"
+        made,
+        [parse(str(optimizer.bind("kfac(rescale=True, every=3)")))],
+        _starts(made, 1, torch.float32),
+        [0],
+        16,
+        "reshuffle",
     )
     for k in range(10):
         group.step(k)
@@ -275,7 +281,7 @@ def test_its_cost_is_counted():
 def test_a_lane_that_diverges_beside_them_changes_nothing():
     made = problem.build(problem.bind(TINY + "mlp"))
     starts = _starts(made, 3, torch.float32)
-    spec = parse(str(optimizer.bind("kfac")))
+    spec = parse(str(optimizer.bind("kfac(rescale=True)")))
 
     def end(lanes, theta):
         group = lanes_of(made, [spec] * len(lanes), theta, lanes, 16, "reshuffle")
