@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from problems.bounds import Count, Fraction, Real, Unit
+from problems.bounds import Bound, Count, Fraction, Positive, Real, Unit
 from problems.registry import Registry
 
 if TYPE_CHECKING:
@@ -54,6 +54,73 @@ def cosine(value: Real, steps: Count = 1000, end: Fraction = 0.0) -> Schedule:
 def step(value: Real, every: Count = 1000, factor: Unit = 0.1) -> Schedule:
     """Multiplied by ``factor`` after each ``every`` steps: v_k = value · factor^⌊k/every⌋."""
     return lambda k: value * factor ** (k // every)
+
+
+Milestones = Annotated[tuple[int, ...], Bound(1)]
+
+
+@schedule(reference="as torch.optim.lr_scheduler.MultiStepLR")
+def multistep(value: Real, at: Milestones = (1000, 2000), factor: Unit = 0.1) -> Schedule:
+    """Multiplied by ``factor`` at each step of ``at``: v_k = value · factor^|{m in at: m ≤ k}|."""
+    return lambda k: value * factor ** sum(m <= k for m in at)
+
+
+@schedule(reference="as torch.optim.lr_scheduler.ExponentialLR with gamma = factor^(1/steps)")
+def exponential(value: Real, factor: Positive = 0.1, steps: Count = 1000) -> Schedule:
+    """Multiplied by ``factor`` over every ``steps`` steps, evenly: v_k = value · factor^(k/steps)."""
+    return lambda k: value * factor ** (k / steps)
+
+
+@schedule(section="8.3.1", equations="8.12-8.13", reference="Robbins & Monro 1951")
+def inverse(value: Real, steps: Count = 1000, power: Positive = 1.0) -> Schedule:
+    """A 1/t decay: v_k = value/(1 + k/τ)^power with τ = ``steps``, after which it is 2^−power of ``value``.
+
+    For ½ < power ≤ 1 it satisfies Σ ε_k = ∞ and Σ ε_k² < ∞, which suffices for SGD to converge.
+    """
+    return lambda k: value / (1 + k / steps) ** power
+
+
+@schedule(reference="as torch.optim.lr_scheduler.PolynomialLR")
+def polynomial(value: Real, steps: Count = 1000, power: Positive = 2.0) -> Schedule:
+    """Down to 0 at ``steps``: v_k = value · (1 − min(k/steps, 1))^power."""
+    return lambda k: value * (1 - min(k / steps, 1.0)) ** power
+
+
+@schedule(reference="Loshchilov & Hutter 2017, SGDR, equation 5")
+def restarts(value: Real, steps: Count = 1000, growth: Count = 1, end: Fraction = 0.0) -> Schedule:
+    """Cosines with warm restarts: ``cosine`` over ``steps`` steps, again over growth·steps, and so on.
+
+    As torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.
+    """
+
+    def at(k: int) -> float | Tensor:
+        length = steps
+        while k >= length:
+            k, length = k - length, length * growth
+        return cosine(value, length, end)(k)
+
+    return at
+
+
+@schedule(reference="Smith 2017, triangular policy")
+def cyclic(value: Real, steps: Count = 1000, start: Unit = 0.1, decay: Unit = 1.0) -> Schedule:
+    """Triangles between start·value and ``value``: up over half of ``steps``, and down again, for ever.
+
+    v_k = value · (start + (1 − start) · decayᶜ · (1 − |2k/steps − 2c − 1|)) in cycle c = ⌊k/steps⌋. As
+    torch.optim.lr_scheduler.CyclicLR, ``triangular2`` for decay ½.
+    """
+
+    def at(k: int) -> float | Tensor:
+        cycle = k // steps
+        return value * (start + (1 - start) * decay**cycle * (1 - abs(2 * k / steps - 2 * cycle - 1)))
+
+    return at
+
+
+@schedule(reference="Vaswani et al. 2017, equation 3")
+def warmup_inverse_sqrt(value: Real, steps: Count = 1000) -> Schedule:
+    """A linear rise that reaches ``value`` at ``steps``, then ∝ 1/√k: value · min((k+1)/steps, √(steps/(k+1)))."""
+    return lambda k: value * min((k + 1) / steps, (steps / (k + 1)) ** 0.5)
 
 
 @schedule(reference="Goyal et al. 2017, section 2.2")

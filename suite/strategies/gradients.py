@@ -54,14 +54,48 @@ def clip(optimizer: Optimizer, norm: Positive = 1.0) -> Optimizer:
     return regraded(optimizer, lambda oracle, theta, g: g * (norm / g.norm()).clamp(max=1.0))
 
 
+@optimizer(section="10.11.1", reference="Mikolov 2012")
+def clip_value(optimizer: Optimizer, value: Positive = 1.0) -> Optimizer:
+    """Clip each entry of the gradient: gᵢ ← min(max(gᵢ, −v), v), where v is ``value``.
+
+    Unlike clipping by the norm it changes the gradient's direction. As
+    torch.nn.utils.clip_grad_value_.
+    """
+
+    def clipped(oracle: Oracle, theta: Tensor, g: Tensor) -> Tensor:
+        import torch
+
+        most = torch.as_tensor(value, device=g.device).to(g.dtype)
+        return g.minimum(most).maximum(-most)
+
+    return regraded(optimizer, clipped)
+
+
 @optimizer(section="7.1.1", equation="7.3")
 def weight_decay(optimizer: Optimizer, decay: NonNegative = 1e-4) -> Optimizer:
     """L² regularization in the gradient: g ← g + λθ, where λ is ``decay``.
 
-    The penalty goes through the inner rule, as with torch.optim's ``weight_decay``; decoupled decay,
-    which does not, is ``adamw``. Losses that are recorded are without it.
+    The penalty goes through the inner rule, as with torch.optim's ``weight_decay``; decay that does not
+    is ``decoupled_decay``. Losses that are recorded are without it.
     """
     return regraded(optimizer, lambda oracle, theta, g: g + decay * theta)
+
+
+@optimizer(section="7.1.1", reference="Loshchilov & Hutter 2019, algorithm 2")
+def decoupled_decay(optimizer: Optimizer, decay: NonNegative = 1e-5) -> Optimizer:
+    """Weight decay beside the inner rule: θ(t) ← the step from θ(t−1), less λ θ(t−1), where λ is ``decay``.
+
+    The penalty does not pass through the inner optimizer's memory. λ is of a step, whatever the learning
+    rate ε, and may follow a schedule of its own; torch.optim.AdamW's ``weight_decay`` is λ/ε, as in ``adamw``.
+    """
+    inner = optimizer
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        before = theta if inner.needs.vmap else theta.clone()  # a foreign rule changes theta in place
+        moved, state = inner.step(oracle, state, theta)
+        return moved - decay * before, state
+
+    return replace(inner, step=step)
 
 
 @optimizer(reference="Foret et al. 2021, algorithm 1")

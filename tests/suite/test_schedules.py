@@ -45,6 +45,28 @@ lr_scheduler = torch.optim.lr_scheduler
             lambda o: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=20),
         ),
         ("step(0.5, every=7, factor=0.3)", lambda o: lr_scheduler.StepLR(o, 7, gamma=0.3)),
+        ("multistep(0.5, at=(3, 9, 10), factor=0.3)", lambda o: lr_scheduler.MultiStepLR(o, [3, 9, 10], gamma=0.3)),
+        ("exponential(0.5, factor=0.1, steps=10)", lambda o: lr_scheduler.ExponentialLR(o, gamma=0.1**0.1)),
+        ("inverse(0.5, steps=7)", lambda o: lr_scheduler.LambdaLR(o, lambda k: 7 / (7 + k))),
+        ("inverse(0.5, steps=7, power=0.6)", lambda o: lr_scheduler.LambdaLR(o, lambda k: (7 / (7 + k)) ** 0.6)),
+        ("polynomial(0.5, steps=20, power=3.0)", lambda o: lr_scheduler.PolynomialLR(o, total_iters=20, power=3.0)),
+        (
+            "restarts(0.5, steps=6, growth=2, end=0.1)",
+            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=6, T_mult=2, eta_min=0.05),
+        ),
+        ("restarts(0.5, steps=7)", lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=7)),
+        (
+            "cyclic(0.5, steps=12, start=0.2)",
+            lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.5, step_size_up=6, cycle_momentum=False),
+        ),
+        (
+            "cyclic(0.5, steps=12, start=0.2, decay=0.5)",
+            lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.5, step_size_up=6, mode="triangular2", cycle_momentum=False),
+        ),
+        (
+            "warmup_inverse_sqrt(0.5, steps=9)",
+            lambda o: lr_scheduler.LambdaLR(o, lambda k: 3 * min((k + 1) / 27, (k + 1) ** -0.5)),
+        ),
         (
             "warmup(0.5, steps=10, start=0.0)",
             lambda o: lr_scheduler.LinearLR(o, start_factor=0.1, end_factor=1.0, total_iters=9),
@@ -75,7 +97,15 @@ def test_ends():
     assert both[0] == pytest.approx(0.4)
 
 
-DECAYING = ["linear(1.0, steps=17)", "cosine(1.0, steps=17)", "step(1.0, every=5)"]
+DECAYING = [
+    "linear(1.0, steps=17)",
+    "cosine(1.0, steps=17)",
+    "step(1.0, every=5)",
+    "multistep(1.0, at=(5, 17))",
+    "exponential(1.0, steps=17)",
+    "inverse(1.0, steps=17)",
+    "polynomial(1.0, steps=17)",
+]
 
 
 @pytest.mark.parametrize("spec", DECAYING)

@@ -102,3 +102,92 @@ def test_they_compose_around_torch_optim():
     wrapped = made("polyak(clip(torch.SGD(lr=0.01, momentum=0.9), norm=1.0), decay=0.9)")
     assert not wrapped.needs.vmap
     torch.testing.assert_close(evaluated(wrapped, oracle, START, 10), ours, rtol=1e-10, atol=1e-10)
+
+
+def test_clip_value_as_torch():
+    theta = START.clone().requires_grad_()
+    instance = torch.optim.SGD([theta], lr=0.1)
+    hand = [theta.detach().clone()]
+    for _ in range(20):
+        instance.zero_grad()
+        rosenbrock(theta).backward()
+        torch.nn.utils.clip_grad_value_([theta], 0.7)
+        instance.step()
+        hand.append(theta.detach().clone())
+    points = path(made("clip_value(sgd(lr=0.1), value=0.7)"), PlainOracle(rosenbrock), START, 20)
+    torch.testing.assert_close(torch.stack(points), torch.stack(hand))
+
+
+def test_decoupled_decay_of_adam_is_adamw():
+    """With λ = lr · weight_decay of PyTorch's."""
+    theta = START.clone().requires_grad_()
+    instance = torch.optim.AdamW([theta], lr=0.02, weight_decay=0.3)
+    hand = [theta.detach().clone()]
+    for _ in range(30):
+        instance.zero_grad()
+        rosenbrock(theta).backward()
+        instance.step()
+        hand.append(theta.detach().clone())
+    spec = "decoupled_decay(adam(lr=0.02), decay=0.006)"
+    points = path(made(spec), PlainOracle(rosenbrock), START, 30)
+    torch.testing.assert_close(torch.stack(points), torch.stack(hand))
+
+
+def test_decoupled_decay_around_a_torch_optimizer_that_steps_in_place():
+    oracle = PlainOracle(rosenbrock)
+    ours, theirs = (
+        path(made(f"decoupled_decay({inner}(lr=0.01), decay=0.1)"), oracle, START.clone(), 5)
+        for inner in ("sgd", "torch.SGD")
+    )
+    torch.testing.assert_close(torch.stack(ours), torch.stack(theirs))
+
+
+def test_coupled_decay_of_sgd_is_the_penalty_and_that_of_adam_is_not_decoupled():
+    oracle = PlainOracle(rosenbrock)
+    coupled, beside = (
+        path(made(text), oracle, START, 10)[-1]
+        for text in ("weight_decay(sgd(lr=0.001), decay=0.5)", "decoupled_decay(sgd(lr=0.001), decay=0.0005)")
+    )
+    torch.testing.assert_close(coupled, beside)
+    coupled, beside = (
+        path(made(text), oracle, START, 10)[-1]
+        for text in ("weight_decay(adam(lr=0.01), decay=0.5)", "decoupled_decay(adam(lr=0.01), decay=0.005)")
+    )
+    assert (coupled - beside).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
+def test_corrected_exponential_polyak_is_a_weighted_mean_of_the_points_visited(decay):
+    oracle = PlainOracle(rosenbrock)
+    points = torch.stack(path(made("sgd(lr=0.001)"), oracle, START, 20))
+    averages = evaluated(made(f"polyak(sgd(lr=0.001), decay={decay}, correct=True)"), oracle, START, 20)
+    for t in (1, 2, 7, 20):
+        weights = torch.tensor([decay ** (t - i) for i in range(1, t + 1)], dtype=torch.float64)
+        mean = (weights[:, None] * points[1 : t + 1]).sum(0) / weights.sum()
+        torch.testing.assert_close(averages[t], mean)
+
+
+def test_uniform_polyak_averages_a_noisy_quadratic_to_the_variance_that_theory_gives():
+    """θ ← θ − ε(θ − ξ), ξ ~ N(0, 1): the points have variance ε/(2 − ε), their mean over T steps about 1/T."""
+    lr, steps, lanes = 0.5, 400, 2000
+    noise = torch.randn(steps, lanes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    at = iter(noise)
+
+    class Noisy:
+        def gradient(self, theta):
+            return (0.5 * theta.square()).sum(), theta - next(at)
+
+    averages = evaluated(made(f"polyak(sgd(lr={lr}))"), Noisy(), torch.zeros(lanes, dtype=torch.float64), steps)
+    assert averages[-1].var() * steps == pytest.approx(1.0, rel=0.1)
+
+
+def test_sam_on_a_quadratic_in_closed_form():
+    """On ½hx² the gradient is h(x + ρ sign x): around 0 it holds x at a distance of ερh/(2 − εh)."""
+    h, rho, lr = 4.0, 0.1, 0.2
+    oracle = PlainOracle(lambda theta: 0.5 * h * theta.square().sum())
+    points = path(made(f"sam(sgd(lr={lr}), rho={rho})"), oracle, torch.tensor([1.0], dtype=torch.float64), 200)
+    x = 1.0
+    for point in points[1:]:
+        x = x - lr * h * (x + rho * (1 if x > 0 else -1))
+        assert point.item() == pytest.approx(x, abs=1e-12)
+    assert abs(points[-1].item()) == pytest.approx(lr * rho * h / (2 - lr * h), rel=1e-6)

@@ -1,0 +1,68 @@
+"""Every strategy around every optimizer, and around every strategy: it composes, or says why not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from problems.names import Spec, UsageError
+from suite.checks import bowl, example, start, tuned
+from suite.lanes import Together
+from suite.objective import LaneOracle, Objective
+from suite.optimizers import optimizer
+from suite.optimizers.base import Optimizer
+
+ENTRIES = list(optimizer)
+STRATEGIES = [entry for entry in ENTRIES if any(p.kind == "nested" for p in entry.parameters)]
+PAIRS = [(outer.name, inner.name) for outer in STRATEGIES for inner in ENTRIES]
+
+
+def composed(outer: str, inner: str) -> Spec | None:
+    """The strategy around the optimizer at sensible settings; None where it is refused with a reason."""
+    spec = tuned(example(optimizer.find(inner)), 0.3)
+    try:
+        made = optimizer.bind(Spec(outer, (spec,)))
+        optimizer.build(made)
+    except UsageError as refusal:
+        told = str(refusal)
+    else:
+        return made
+    assert told.startswith(f"{outer}: ") and len(told) > 30, told
+    return None
+
+
+def trained(made: Optimizer, steps: int = 3) -> torch.Tensor:
+    problem = bowl()
+    oracle = LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
+    theta = start()
+    state = made.init(oracle, theta)
+    for _ in range(steps):
+        theta, state = made.step(oracle, state, theta)
+    return torch.stack([theta, made.readout(state, theta)])
+
+
+@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+def test_composes_or_says_why_not(outer: str, inner: str) -> None:
+    spec = composed(outer, inner)
+    if spec is None:
+        return
+    found = trained(optimizer.build(spec))
+    assert bool(torch.isfinite(found).all())
+    assert found.shape == (2, len(start()))
+    plain = trained(optimizer.build(spec.options["optimizer"]))
+    assert not torch.equal(found[0], start()) or torch.equal(plain[0], start())  # it moves where the inner one does
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+def test_lanes_of_the_composed_equal_the_run_alone(outer: str, inner: str) -> None:
+    spec = composed(outer, inner)
+    if spec is None or not optimizer.build(spec).needs.vmap:
+        return
+    size = 0 if optimizer.build(spec).needs.full_batch else 8
+    together = Together(bowl(), [spec, spec], start().expand(2, -1).clone(), [0, 1], size, "reshuffle")
+    alone = Together(bowl(), [spec], start()[None].clone(), [1], size, "reshuffle")
+    for k in range(4):
+        together.step(k)
+        alone.step(k)
+    torch.testing.assert_close(together.readout()[1], alone.readout()[0], rtol=1e-9, atol=1e-11)
