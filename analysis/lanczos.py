@@ -262,7 +262,7 @@ def iterate(
             continue
         values, _, estimates = space.ritz()
         chosen, scale = wanted.among(values), float(np.abs(values).max())
-        done = estimates[chosen] <= 0.5 * wanted.tol * scale  # the rest is for rounding and directions given up
+        done = estimates[chosen] <= 0.8 * wanted.tol * scale  # the rest is for rounding and directions given up
         on_progress(used, int(done.sum()), len(chosen))
         if not done.all():
             due = None if due is None else 1

@@ -52,7 +52,8 @@ class Operator:
         """
         self.products += len(vectors)
         out = self._apply(vectors)
-        if not torch.isfinite(out).all():
+        # a sum is one pass; it overflows only where the numbers are worth a look one by one
+        if not torch.isfinite(out.sum()) and not torch.isfinite(out).all():
             raise CurvatureError(
                 "curvature: a product is not finite; the loss is not twice differentiable at this point, "
                 "or overflows there"
@@ -184,19 +185,19 @@ def _summed(objective: Objective, build: Callable[[Objective, Batch], Kernel], m
     batched = [True]  # until a kernel says that it cannot take blocks
 
     def apply(vectors: Tensor) -> Tensor:
-        out = torch.zeros_like(vectors)
+        out = vectors.new_empty(vectors.shape)
         into = list(objective.split(out).values())
         parts = list(objective.split(vectors.contiguous()).values())
         for i, weight in enumerate(objective.weights):
             found = kernel(i)
             if len(vectors) > 1 and batched[0]:
                 try:
-                    _add(into, found.many(parts), weight)
+                    _put(into, found.many(parts), weight, fresh=i == 0)
                     continue
                 except RuntimeError:  # vmap has no rule for something in the graph
                     batched[0] = False
             for k in range(len(vectors)):
-                _add([t[k] for t in into], found.one([p[k] for p in parts]), weight)
+                _put([t[k] for t in into], found.one([p[k] for p in parts]), weight, fresh=i == 0)
         return out
 
     notes = list(objective.notes)
@@ -205,9 +206,12 @@ def _summed(objective: Objective, build: Callable[[Objective, Batch], Kernel], m
     return Operator(apply, objective.size, objective.dtype, objective.device, tuple(notes))
 
 
-def _add(into: list[Tensor], parts: Parts, weight: float) -> None:
+def _put(into: list[Tensor], parts: Parts, weight: float, fresh: bool) -> None:
+    """Write weighted parts where nothing is yet (``fresh``), or add them."""
     for target, part in zip(into, parts, strict=True):
-        if part is not None:
+        if fresh:
+            target.zero_() if part is None else torch.mul(part.detach(), weight, out=target)
+        elif part is not None:
             target.add_(part.detach(), alpha=weight)
 
 
