@@ -165,12 +165,13 @@ def _diverged(results: Sequence[Result]) -> tuple[int, int]:
 
 def _to_target(task: Task, results: Sequence[Result]) -> tuple[float | None, int]:
     """The median of the steps to the task's target, and how many runs reached it."""
-    from analysis.statistics import median_steps
+    from analysis.statistics import time_to_target
 
     if task.made.target is None:
         return None, 0
-    steps = [step for result in results if (step := result.summary.get("steps_to_target")) is not None]
-    return median_steps(steps, len(results)), len(steps)
+    steps = [result.summary.get("steps_to_target") for result in results]
+    found = time_to_target([math.inf if s is None else s for s in steps], [s is not None for s in steps])
+    return found.median, found.reached
 
 
 def _ranked(task: Task, rows: Sequence[Row]) -> list[Row]:

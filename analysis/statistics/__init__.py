@@ -6,7 +6,18 @@ value there is, +∞ or −∞, so medians and ranks stay honest and need no spe
 """
 
 from analysis.statistics.intervals import Estimate, Statistic, aggregate, interval
-from analysis.statistics.values import Better, final_values, first_step, median_steps
+from analysis.statistics.profiles import (
+    performance_profile,
+    performance_ratios,
+    profile_score,
+    score_per_budget,
+    solved_per_budget,
+)
+from analysis.statistics.ranks import rank_correlation
+from analysis.statistics.sensitivity import Sensitivity, against_setting, sensitivity
+from analysis.statistics.survival import TimeToTarget, kaplan_meier, time_to_target, times_to_target, with_clocks
+from analysis.statistics.tuning import expected_best, ranking_changes, running_best, tuning_curves, vanishing_advantages
+from analysis.statistics.values import Better, final_values
 from analysis.statistics.verdicts import (
     Outcome,
     Verdict,
@@ -22,17 +33,34 @@ __all__ = [
     "Better",
     "Estimate",
     "Outcome",
+    "Sensitivity",
     "Statistic",
+    "TimeToTarget",
     "Verdict",
+    "against_setting",
     "aggregate",
+    "expected_best",
     "final_values",
-    "first_step",
     "holm",
     "interval",
-    "median_steps",
+    "kaplan_meier",
     "pairwise",
+    "performance_profile",
+    "performance_ratios",
     "probability_of_improvement",
+    "profile_score",
+    "rank_correlation",
+    "ranking_changes",
+    "running_best",
+    "score_per_budget",
     "seeds_needed",
+    "sensitivity",
     "signed_rank_p",
+    "solved_per_budget",
+    "time_to_target",
+    "times_to_target",
+    "tuning_curves",
+    "vanishing_advantages",
     "verdict",
+    "with_clocks",
 ]

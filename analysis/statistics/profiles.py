@@ -1,0 +1,99 @@
+"""Performance profiles: over many problems, how often a contestant is how much slower than the quickest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TAU_MAX = 4.0  # AlgoPerf's: four times as slow as the quickest counts as not solved
+
+
+def performance_ratios(times: pd.DataFrame) -> pd.DataFrame:
+    """r = t/min t, by how much each contestant is slower than the quickest on each problem.
+
+    Args:
+        times: a row per problem, a column per contestant; infinite or NaN where the target was not reached.
+
+    Returns:
+        Ratios ≥ 1 of the same shape; infinite where the target was not reached, also where nobody did.
+    """
+    times = times.astype("float64").fillna(np.inf)
+    if (times <= 0).to_numpy().any():
+        # a target that is met at the start has ratios 0/0; the first evaluation after it is no measure of speed
+        times = times.mask(times.min(axis=1) <= 0)
+        times = times.dropna(how="all")
+    best = times.min(axis=1)
+    return times.div(best.where(np.isfinite(best)), axis=0).fillna(np.inf)
+
+
+def performance_profile(times: pd.DataFrame, tau: Iterable[float] | None = None) -> pd.DataFrame:
+    """ρ(τ), the share of problems that a contestant solves within τ times the quickest's time.
+
+    Problems that every contestant's start already solves are left out.
+
+    Args:
+        times: as for :func:`performance_ratios`.
+        tau: where to evaluate, each ≥ 1; at 1 and at every jump if None.
+
+    Returns:
+        A row per τ, a column per contestant; step functions that are continuous from the right.
+
+    Source: Dolan & Moré 2002.
+    """
+    import pandas as pd
+
+    ratios = performance_ratios(times)
+    if tau is None:
+        flat = ratios.to_numpy().ravel()
+        tau = np.unique([1.0, *flat[np.isfinite(flat)]])
+    where = np.asarray(list(tau), dtype=np.float64)
+    shares = {
+        name: np.searchsorted(np.sort(column), where, "right") / max(len(column), 1) for name, column in ratios.items()
+    }
+    return pd.DataFrame(shares, index=pd.Index(where, name="tau"), columns=ratios.columns)
+
+
+def profile_score(times: pd.DataFrame, tau_max: float = TAU_MAX) -> pd.Series[float]:
+    """1/(τ_max − 1) ∫₁^τ_max ρ(τ) dτ by contestant, in [0, 1]: AlgoPerf's score.
+
+    Exactly, the mean over problems of max(0, τ_max − r)/(τ_max − 1).
+
+    Args:
+        times: as for :func:`performance_ratios`.
+        tau_max: > 1.
+
+    Source: Dahl et al. 2023, Benchmarking Neural Network Training Algorithms, section 4.3.
+    """
+    if tau_max <= 1:
+        raise ValueError(f"tau_max must be > 1, got {tau_max}")
+    ratios = performance_ratios(times)
+    return ((tau_max - ratios).clip(lower=0) / (tau_max - 1)).mean()
+
+
+def score_per_budget(times: pd.DataFrame, budgets: Iterable[float], tau_max: float = TAU_MAX) -> pd.DataFrame:
+    """The score where only what is reached within a budget counts as solved: a row per budget.
+
+    Args:
+        times: as for :func:`performance_ratios`.
+        budgets: in the unit of the times, the same for every problem.
+    """
+    import pandas as pd
+
+    rows = {budget: profile_score(times.where(times <= budget, np.inf), tau_max) for budget in budgets}
+    return pd.DataFrame(rows).T.rename_axis("budget")
+
+
+def solved_per_budget(times: pd.DataFrame, budgets: Iterable[float]) -> pd.DataFrame:
+    """The share of problems that each contestant solves within a budget: a row per budget.
+
+    Source: Moré & Wild 2009, whose data profiles scale budgets by a problem's dimension.
+    """
+    import pandas as pd
+
+    rows = {budget: (times <= budget).mean() for budget in budgets}
+    return pd.DataFrame(rows).T.rename_axis("budget")
