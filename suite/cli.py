@@ -227,6 +227,55 @@ def check(**options: Any) -> None:
     sys.exit(check(**options))
 
 
+_RESULTS = click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are.")
+
+
+@cli.command()
+@_RESULTS
+@click.option("--out", metavar="FILE", help="Where to write the page.  [default: report.html in DIR]")
+@click.option("--open", "open_it", is_flag=True, help="Open it in a browser.")
+def report(**options: Any) -> None:
+    """Write one HTML page of all results: verdicts, curves, sensitivity, costs, spectra.
+
+    It needs no network and no other file.
+    """
+    from suite.reporting.command import report
+
+    sys.exit(report(**options))
+
+
+@cli.command()
+@_RESULTS
+@click.option("--format", "form", type=click.Choice(["svg", "pdf", "png"]), default="svg", show_default=True)
+@click.option("--out", metavar="DIR", help="Where to write them.  [default: figures in DIR]")
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
+def figures(**options: Any) -> None:
+    """Write every figure of the report as a file of its own, and print their names."""
+    from suite.reporting.command import figures
+
+    sys.exit(figures(**options))
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["verdicts", "costs", "spectra", "runs"]), default="verdicts")
+@_RESULTS
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "latex", "markdown", "json"]),
+    default="text",
+    show_default=True,
+)
+def table(**options: Any) -> None:
+    """Print the tables of all results: of verdicts, costs, spectra or runs.
+
+    csv and json have every number in full, one row for each contestant.
+    """
+    from suite.reporting.command import table
+
+    sys.exit(table(**options))
+
+
 @cli.command("list")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
 @click.option("--full", is_flag=True, help="Make each problem whose data is here, to tell what it is now.")

@@ -59,17 +59,26 @@ def price(traces: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame) -> pd.D
     Raises:
         UsageError: no cost fits any of the runs.
     """
+    each = step_seconds(costs, runs)
+    if each.empty:
+        missing = "; ".join(
+            sorted({f"{r.problem_text} {_structure(str(r.optimizer_text))}" for r in runs.itertuples()})[:3]
+        )
+        raise UsageError(f"no cost fits these runs ({missing}); python -m suite cost PROBLEMS OPTIMIZERS measures them")
+    joined = traces.astype({"run": str}).merge(each.rename(columns={"seconds": "_each"}), on="run")
+    return joined.assign(seconds=joined["step"] * joined["_each"]).drop(columns="_each")
+
+
+def step_seconds(costs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """What a step of each run costs, on each machine that has a cost for it: ``run``, ``machine``, ``seconds``."""
+    if costs.empty or runs.empty:
+        return runs[["run"]][:0].assign(machine="", seconds=0.0)
     wanted = runs.assign(problem=runs["problem_text"], structure=[_structure(text) for text in runs["optimizer_text"]])[
         ["run", *_KEY]
     ]
-    known = costs.assign(structure=[_structure(text) for text in costs["optimizer"]], machine=_machines(costs))
+    known = costs.assign(structure=[_structure(text) for text in costs["optimizer"]], machine=machine_names(costs))
     prices = wanted.merge(known[[*_KEY, "machine", "seconds"]], on=list(_KEY))
-    if prices.empty:
-        missing = "; ".join(sorted({f"{r.problem} {r.structure}" for r in wanted.itertuples()})[:3])
-        raise UsageError(f"no cost fits these runs ({missing}); python -m suite cost PROBLEMS OPTIMIZERS measures them")
-    each = prices.groupby(["run", "machine"])["seconds"].median().rename("_each").reset_index()
-    joined = traces.astype({"run": str}).merge(each, on="run")
-    return joined.assign(seconds=joined["step"] * joined["_each"]).drop(columns="_each")
+    return prices.groupby(["run", "machine"])["seconds"].median().reset_index()
 
 
 def _structure(text: str) -> str:
@@ -78,7 +87,9 @@ def _structure(text: str) -> str:
     return structure(parse(text))
 
 
-def _machines(costs: pd.DataFrame) -> list[str]:
+def machine_names(costs: pd.DataFrame) -> list[str]:
+    """What each cost was measured on, in words."""
+
     def named(row: Any) -> str:
         processor, device, threads = (row[key] for key in MACHINE)
         return f"{processor}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else str(device)

@@ -126,10 +126,15 @@ class Chart:
         text = self._rendered("svg", theme, True)[0].decode()
         return '<?xml version="1.0" encoding="utf-8"?>\n' + _slim(text)
 
-    def inline(self) -> Inline:
-        """The figure for a page that defines ``--ink``, ``--muted``, ``--grid``, ``--paper``, ``--s0``, …"""
+    def inline(self, prefix: str = "") -> Inline:
+        """The figure for a page that defines ``--ink``, ``--muted``, ``--grid``, ``--paper``, ``--s0``, …
+
+        Args:
+            prefix: of the identities within the SVG, which must differ between the figures of a page.
+        """
         data, marks = self._rendered("svg", LIGHT, False)
         text = _slim(data.decode())
+        text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", text)
         for role, colour in LIGHT.roles.items():
             text = text.replace(colour, f"var(--{role})")
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
@@ -207,6 +212,12 @@ def _slim(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="series-(\d+)">', r'<g data-s="\1">', svg)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"<[^>]*>", _rounded, svg, flags=re.DOTALL)
     return re.sub(r">\s+<", "><", re.sub(r"\n\s*", "\n", svg))
+
+
+def _rounded(tag: re.Match[str]) -> str:
+    """A tag with its numbers to a hundredth of a point; what is written between tags stays as it is."""
+    return re.sub(r"(\d\.\d{2})\d+", r"\1", tag[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.figures.axes import Scale
@@ -67,6 +68,7 @@ def sensitivity(
     setting: str,
     measure: str,
     yscale: Scale = "auto",
+    within: tuple[float, float] = (-math.inf, math.inf),
     name: str = "sensitivity",
     title: str = "",
     **options: Any,
@@ -76,11 +78,12 @@ def sensitivity(
     Args:
         table: columns ``optimizer``, ``value`` (of the setting), ``median``, ``low``, ``high``,
             ``diverged`` (share of the runs in [0, 1]).
+        within: values outside are off the figure, such as losses above those at the start.
     """
     words = measure.replace("_", " ")
     line = Line(
         "value", "median", low="low", high="high", xlabel=setting, ylabel=f"final {words}", yscale=yscale,
-        points=True, notes={"diverged": "diverged"},
+        points=True, notes={"diverged": "diverged"}, within=within,
     )  # fmt: skip
     options.setdefault("why_empty", f"no trial with a {setting} of its own ended with a finite value")
     return line_chart(name, title or f"Sensitivity to {setting}", table, line, **options)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CELL, ROW, FRAME = 0.95, 0.36, 1.0  # inches
-NARROW = 4.6
+NARROW = 4.2
 
 
 def heat_map(

@@ -29,6 +29,7 @@ class Line:
         steps: the value holds until the next point.
         points: mark each point.
         rule: a horizontal line, and what it is.
+        within: values outside this range are off the figure.
         notes: columns whose values are said, with these words, when a point is pointed at.
         names: ``end`` puts names at the lines' ends; ``none`` leaves them out.
     """
@@ -45,6 +46,7 @@ class Line:
     steps: bool = False
     points: bool = False
     rule: tuple[float, str] | None = None
+    within: tuple[float, float] = (-np.inf, np.inf)
     notes: dict[str, str] = field(default_factory=dict)
     names: Literal["end", "none"] = "end"
 
@@ -73,7 +75,9 @@ def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str)
     axis = panel.axis
     rule = [line.rule[0]] if line.rule else []
     set_scale(axis, "x", shown[line.x], line.xscale)
-    set_scale(axis, "y", np.concatenate([shown[line.y], rule]), line.yscale)
+    heights = shown[line.y].to_numpy(float)
+    inside = heights[(line.within[0] <= heights) & (heights <= line.within[1])]
+    set_scale(axis, "y", np.concatenate([inside if len(inside) else heights, rule]), line.yscale)
     bottom, top = axis.get_ylim()
     ends: list[End] = []
     for name, own in shown.sort_values(line.x, kind="stable").groupby(line.by, sort=False, observed=True):
@@ -105,7 +109,8 @@ def _one(panel: Panel, line: Line, name: str, own: pd.DataFrame, limits: tuple[f
             )
             panel.tag(band, name)
     for place, row in zip(zip(x, y, strict=True), own.to_dict("records"), strict=True):
-        panel.mark(*place, _said(line, name, row), name)
+        if limits[0] <= place[1] <= limits[1]:
+            panel.mark(*place, _said(line, name, row), name)
     return End(name, float(x[-1]), float(y[-1]))
 
 

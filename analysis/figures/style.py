@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 DECADES = 1.5  # an axis is logarithmic where positive values span so many powers of ten
-SIZE = (4.6, 3.1)  # inches of one panel: 3 beside each other on a page, 1 on a phone
+SIZE = (4.2, 2.9)  # inches of one panel: 3 beside each other on a page, 1 on a phone
 
 
 @dataclass(frozen=True)

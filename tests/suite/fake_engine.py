@@ -67,4 +67,6 @@ class FakeEngine:
             detail = "the minibatch loss was not finite at step 1"
             return Result(run, "diverged", detail, tuple(trace[:6]), {}, environment)
         solved = [step for step, measure, value in trace if measure == "valid_accuracy" and value >= 0.95]
-        return Result(run, "done", "", tuple(trace), {"steps_to_target": min(solved, default=None)}, environment)
+        final = {f"final_{measure}": value for _, measure, value in trace[-6:]}
+        summary = {"steps_to_target": min(solved, default=None), **final}
+        return Result(run, "done", "", tuple(trace), summary, environment)

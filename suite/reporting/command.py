@@ -1,0 +1,144 @@
+"""``python -m suite report``, ``figures`` and ``table``: what is in a folder of results, and nothing else."""
+
+from __future__ import annotations
+
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from problems.names import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.report import Table
+    from suite.reporting.evidence import Evidence
+
+
+def report(*, results: str, out: str | None, open_it: bool) -> int:
+    """Write the page, and open it if asked to; the exit code."""
+    from analysis.report import render
+    from suite.reporting.page import page
+
+    text = render(page(_evidence(results)))
+    path = Path(out) if out else Path(results) / "report.html"
+    _write(path, text.encode())
+    click.echo(path)
+    if open_it and not webbrowser.open(path.resolve().as_uri()):
+        click.echo("no browser was found to open it with", err=True)
+    return 0
+
+
+def figures(*, results: str, form: str, out: str | None, theme: str) -> int:
+    """Write every figure as a file; the exit code."""
+    from analysis.figures import DARK, LIGHT, Palette
+    from suite.reporting.contests import contests
+    from suite.reporting.figures import every
+
+    evidence = _evidence(results)
+    found = [contest for record in evidence.compared for contest in contests(evidence, record)]
+    folder = Path(out) if out else Path(results) / "figures"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"figures: {folder} cannot be made: {error.strerror or error}") from error
+    for chart in every(evidence, found, Palette(dict.fromkeys(evidence.names()))):
+        if not chart.empty:
+            click.echo(chart.save(folder / f"{chart.name}.{form}", {"light": LIGHT, "dark": DARK}[theme]))
+    return 0
+
+
+def table(*, results: str, kind: str, form: str) -> int:
+    """Print the tables of a kind; the exit code."""
+    evidence = _evidence(results)
+    if form in ("csv", "json"):
+        frame = _frame(evidence, kind)
+        click.echo(_plain(frame, form), nl=False)
+        return 0
+    from analysis.report import forms
+
+    shown = _tables(evidence, kind)
+    click.echo("\n".join(getattr(forms, form)(one) for one in shown), nl=False)
+    return 0
+
+
+def _evidence(results: str) -> Evidence:
+    """A folder's results.
+
+    Raises:
+        UsageError: there is no such folder, or nothing in it.
+    """
+    from suite.reporting.evidence import Evidence
+
+    found = Evidence.read(results)
+    if found.empty:
+        raise UsageError(f"{results}: no results in it yet; python -m suite compare makes some")
+    return found
+
+
+def _frame(evidence: Evidence, kind: str) -> pd.DataFrame:
+    """A kind's numbers as one tidy table."""
+    import pandas as pd
+
+    from suite.reporting.contests import contests
+
+    if kind == "verdicts":
+        found = [contest.verdicts() for record in evidence.compared for contest in contests(evidence, record)]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    return {"costs": evidence.costs, "spectra": evidence.spectra, "runs": evidence.runs}[kind]
+
+
+def _plain(frame: pd.DataFrame, form: str) -> str:
+    from suite import export
+
+    if form == "csv":
+        return frame.to_csv(index=False, lineterminator="\n")
+    rows: list[dict[Any, Any]] = frame.to_dict("records")
+    return export.to_json(rows) + "\n"
+
+
+def _tables(evidence: Evidence, kind: str) -> list[Table]:
+    """A kind's tables as a person reads them.
+
+    Raises:
+        UsageError: there are none, or the kind is too wide to be read.
+    """
+    from suite.reporting import tables
+    from suite.reporting.contests import contests
+
+    if kind == "verdicts":
+        found = [contest for record in evidence.compared for contest in contests(evidence, record)]
+        if not found:
+            raise UsageError("table: no comparison was finished in these results; python -m suite compare makes one")
+        names = list(dict.fromkeys(evidence.names()))
+        several = [tables.glance(found, names)] if len(found) > 1 else []
+        return several + [tables.verdict_table(contest, contest.name) for contest in found]
+    if kind == "costs" and not evidence.costs.empty:
+        return [tables.cost_table(evidence)]
+    if kind == "spectra" and not evidence.spectra.empty:
+        return [tables.spectrum_table(evidence)]
+    if kind == "runs" and not evidence.runs.empty:
+        return [tables.run_table(evidence)]
+    raise UsageError(f"table: there are no {kind} in these results")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    from suite.store import StoreError
+
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,233 @@
+"""One problem of a comparison as tables: verdicts, curves, sensitivity, the matrix of starts.
+
+All are made of stored records and traces alone; nothing is trained, and no problem is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from suite.reporting.evidence import Evidence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.statistics import Better
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """What came of one problem of a comparison.
+
+    Args:
+        about: the problem's entry in the record: its budget, measures, target and minimum.
+        rows: of its table, best first.
+    """
+
+    evidence: Evidence
+    question: Mapping[str, Any]
+    about: Mapping[str, Any]
+    rows: Sequence[Row]
+    _known: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The problem as a person would write it."""
+        return str(self.about["problem"])
+
+    @property
+    def ranked_by(self) -> str:
+        """The measure that decides."""
+        return str(self.about["ranked_by"])
+
+    def better(self, measure: str) -> Better:
+        """Whether higher or lower values of a measure are better."""
+        known = self.about["better"].get(measure)
+        return "higher" if known == "higher" or (known is None and measure.endswith("accuracy")) else "lower"
+
+    def worst(self, measure: str) -> float:
+        """What a run counts with that diverged."""
+        return -math.inf if self.better(measure) == "higher" else math.inf
+
+    @cached_property
+    def ran(self) -> list[Row]:
+        """The rows that came to a result."""
+        return [row for row in self.rows if row["best"]]
+
+    @cached_property
+    def leading(self) -> list[Row]:
+        """The best row of each optimizer."""
+        first: dict[str, Row] = {}
+        for row in self.ran:
+            first.setdefault(row["optimizer"], row)
+        return list(first.values())
+
+    def seconds_of(self, row: Row) -> dict[str, float]:
+        """What a step costs, by machine."""
+        table = self.evidence.seconds
+        own = table[table["run"].isin(row["runs"][:1])]
+        return dict(zip(own["machine"], own["seconds"], strict=True))
+
+    @cached_property
+    def machines(self) -> list[str]:
+        """The machines that a step was timed on, the one that has most of the rows first."""
+        found = [machine for row in self.leading for machine in self.seconds_of(row)]
+        return sorted(set(found), key=lambda machine: -found.count(machine))
+
+    # tables ------------------------------------------------------------------------------
+
+    def verdicts(self) -> pd.DataFrame:
+        """A row for each contestant, best first: what it was tuned to, its final values, its verdict, its costs."""
+        import pandas as pd
+
+        return pd.DataFrame([self._verdict(row) for row in self.rows])
+
+    def _verdict(self, row: Row) -> dict[str, Any]:
+        best = row["final"].get(self.ranked_by, {})
+        known = {key: row[key] for key in ("problem", "rank", "optimizer")}
+        known |= {"settings": setting(row), "initializer": row["initializer"], "verdict": row["verdict"] or "failed"}
+        known |= {"p": row.get("p"), "improvement": row.get("improvement"), "n": best.get("n", 0)}
+        known |= {"ranked_by": self.ranked_by}
+        for measure in self.about["reported"]:
+            known |= self._final(row, measure)
+        steps = row["steps_to_target"] if self.about["target"] else None
+        known |= {"steps_to_target": steps, "reached_target": row["reached_target"] if self.about["target"] else None}
+        for machine in self.machines:
+            each = self.seconds_of(row).get(machine, math.nan)
+            known |= {f"step_seconds [{machine}]": each}
+            known |= {f"seconds_to_target [{machine}]": math.nan if steps is None else steps * each}
+        for phase, suffix in (("evaluation", ""), ("tuning", "_in_tuning")):
+            found = row["diverged"].get(phase, {"runs": 0, "of": 0})
+            known |= {f"diverged{suffix}": found["runs"], f"runs{suffix}": found["of"]}
+        return known | {"edge": ", ".join(row["edge"]), "problem_met": row["problem_met"] or ""}
+
+    def _final(self, row: Row, measure: str) -> dict[str, float]:
+        """A measure's final value and interval; JSON has null for infinity, which is a run that diverged."""
+        found = row["final"].get(measure)
+        if found is None:
+            return {measure: math.nan, f"{measure}_low": math.nan, f"{measure}_high": math.nan}
+        value = self.worst(measure) if found["value"] is None else found["value"]
+        ends = [math.nan if found[key] is None else found[key] for key in ("low", "high")]
+        return {measure: value, f"{measure}_low": ends[0], f"{measure}_high": ends[1]}
+
+    def curves(self, measure: str, machine: str | None = None) -> pd.DataFrame:
+        """The median of a measure over seeds with its interval, at each step, of each optimizer from its best start.
+
+        Columns ``optimizer``, ``step``, ``median``, ``low``, ``high``, ``n``, and ``seconds`` on a machine.
+        """
+        table = self._curves(measure)
+        if machine is None:
+            return table
+        each = {row["optimizer"]: self.seconds_of(row).get(machine, math.nan) for row in self.leading}
+        priced = table.assign(seconds=table["step"] * table["optimizer"].map(each))
+        return priced[priced["seconds"].notna()]
+
+    def _curves(self, measure: str) -> pd.DataFrame:
+        import pandas as pd
+
+        if measure not in self._known:
+            found = []
+            for row in self.leading:
+                for step, e in self._course(row, measure):
+                    found.append((row["optimizer"], step, e.value, e.low, e.high, e.n))
+            columns = ["optimizer", "step", "median", "low", "high", "n"]
+            self._known[measure] = pd.DataFrame(found, columns=columns)
+        return self._known[measure]
+
+    def _course(self, row: Row, measure: str) -> Iterator[tuple[int, Any]]:
+        """An estimate at each step; a run that ended early, as it diverged, counts as the worst from there on."""
+        from analysis.statistics import interval
+
+        traces = self._traces
+        own = traces[traces["run"].isin(row["runs"]) & (traces["measure"] == measure)]
+        grid = own.pivot(index="step", columns="run", values="value").reindex(columns=row["runs"])
+        filled = grid.fillna(self.worst(measure))
+        for step, values in zip(filled.index.to_numpy(), filled.to_numpy(float), strict=True):
+            yield int(step), interval(values)
+
+    @cached_property
+    def _traces(self) -> pd.DataFrame:
+        traces = self.evidence.traces
+        wanted = {run for row in self.leading for run in row["runs"]}
+        own = traces[traces["run"].isin(wanted)]
+        return own.astype({"run": str, "measure": str})
+
+    def sensitivity(self, name: str) -> pd.DataFrame:
+        """The final judging measure against one tuned setting, of each optimizer from its best start.
+
+        Columns ``optimizer``, ``value``, ``median``, ``low``, ``high`` (the extremes over the tuning seeds),
+        ``diverged`` (share of runs), ``settings`` (how many were tuned together).
+        """
+        import pandas as pd
+
+        measure = str(self.about["tuned_by"])
+        rows = []
+        for row in self.leading:
+            for trial in row["trials"]:
+                if name not in trial["settings"]:
+                    continue
+                values = sorted(self._final_of_run(run, measure) for run in trial["runs"])
+                middle = (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+                point = {"optimizer": row["optimizer"], "value": trial["settings"][name], "median": middle}
+                point |= {"low": values[0], "high": values[-1], "settings": len(trial["settings"])}
+                rows.append(point | {"diverged": sum(map(math.isinf, values)) / len(values)})
+        return pd.DataFrame(rows, columns=["optimizer", "value", "median", "low", "high", "settings", "diverged"])
+
+    def _final_of_run(self, run: str, measure: str) -> float:
+        column = f"final_{measure}"
+        runs = self.evidence.by_run
+        if run not in runs.index or column not in runs or runs.at[run, "status"] not in ("done", "reached target"):
+            return self.worst(measure)
+        value = float(runs[column].get(run, math.nan))
+        return self.worst(measure) if math.isnan(value) else value
+
+    def sane(self, measure: str) -> tuple[float, float]:
+        """The values of a measure between which a figure looks: those no worse than at the start, by much."""
+        traces = self.evidence.traces
+        wanted = {run for row in self.leading for run in row["runs"][:1]}
+        own = traces[traces["run"].isin(wanted) & (traces["measure"] == measure) & (traces["step"] == 0)]["value"]
+        first = float(own[np.isfinite(own)].median()) if len(own) else math.nan
+        if math.isnan(first) or self.better(measure) == "higher":
+            return -math.inf, math.inf
+        return -math.inf, first + abs(first)
+
+    @property
+    def settings(self) -> list[str]:
+        """The names of tuned settings, those that most optimizers share first."""
+        names = [name for row in self.leading for name in row["settings"]]
+        return sorted(set(names), key=lambda name: (-names.count(name), name))
+
+    def matrix(self) -> pd.DataFrame:
+        """The final ranking measure of each optimizer from each start: ``optimizer``, ``initializer``, ``median``, …"""
+        import pandas as pd
+
+        rows = []
+        for row in self.ran:
+            value = self._final(row, self.ranked_by)
+            own = dict(zip(("median", "low", "high"), value.values(), strict=True))
+            rows.append({"optimizer": row["optimizer"], "initializer": row["initializer"], **own})
+        return pd.DataFrame(rows, columns=["optimizer", "initializer", "median", "low", "high"])
+
+
+def setting(row: Row) -> str:
+    """The best values of what was tuned, with ``!`` where one lies at the edge of its range."""
+    edges = {edge.partition(" ")[0] for edge in row["edge"]}
+    return ", ".join(f"{name}={value:g}{'!' if name in edges else ''}" for name, value in row["settings"].items())
+
+
+def contests(evidence: Evidence, record: Mapping[str, Any]) -> list[Contest]:
+    """The problems of a comparison, in its order."""
+    found = []
+    for about in record["problems"]:
+        rows = [row for row in record["rows"] if row["problem"] == about["problem"]]
+        if rows:
+            found.append(Contest(evidence, record["question"], about, rows))
+    return found

@@ -1,0 +1,229 @@
+"""The figures of a folder of results, each by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from analysis.figures import (
+    Chart,
+    Palette,
+    cost_bars,
+    heat_map,
+    learning_curves,
+    sensitivity,
+    traces,
+)
+from suite.costs import machine_names
+from suite.curvature_figure import spectrum_charts
+from suite.reporting.contests import Contest
+from suite.reporting.evidence import Evidence
+from suite.reporting.names import short_optimizer, short_problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = ("data", "forward", "backward", "update")  # parts of a step
+THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
+
+
+def slug(*words: str) -> str:
+    """A name for a file: letters, digits and dashes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-").lower()
+
+
+def curves(contest: Contest, palette: Palette) -> list[Mapping[str, Chart]]:
+    """Learning curves of the measure that ranks and of the training loss; against steps, and seconds where priced."""
+    measures = dict.fromkeys((contest.ranked_by, "train_loss"))
+    return [_variants(contest, measure, palette) for measure in measures]
+
+
+def _variants(contest: Contest, measure: str, palette: Palette) -> dict[str, Chart]:
+    found = {"steps": _curve(contest, measure, palette, None)}
+    for machine in contest.machines:
+        chart = _curve(contest, measure, palette, machine)
+        if not chart.empty:
+            found[f"seconds on {machine}"] = chart
+    return found
+
+
+def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None) -> Chart:
+    table = contest.curves(measure, machine)
+    minimum, target = contest.about["minimum"], contest.about["target"]
+    said, level = measure, target["value"] if target and target["measure"] == measure else None
+    if measure == "train_loss" and minimum is not None:
+        table = table.assign(**{column: table[column] - minimum for column in ("median", "low", "high")})
+        table, said = table[table["median"] > 0], "train_loss above its minimum"
+        level = None if level is None else level - minimum
+    caption = "Median over seeds of each optimizer from its best start, with its interval."
+    if machine:
+        caption = f"{caption[:-1]}; steps priced by what one costs on {machine}."
+    return learning_curves(
+        table,
+        measure=said,
+        against="seconds" if machine else "step",
+        target=level,
+        name=slug(contest.name, measure, "by", f"seconds {machine}" if machine else "steps"),
+        title=_title(said),
+        caption=caption,
+        palette=palette,
+    )
+
+
+def _title(measure: str) -> str:
+    words = measure.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def tuned(contest: Contest, palette: Palette) -> Iterator[Chart]:
+    """Sensitivity to each setting that more than one trial varied."""
+    for name in contest.settings:
+        table = contest.sensitivity(name)
+        if table["value"].nunique() > 1:
+            measure = str(contest.about["tuned_by"])
+            yield sensitivity(
+                table,
+                setting=name,
+                measure=measure,
+                within=contest.sane(measure),
+                name=slug(contest.name, "sensitivity", name),
+                caption="Median over the tuning seeds, from the best start; the band is their range.",
+                palette=palette,
+            )
+
+
+def starts(contest: Contest, palette: Palette) -> Chart | None:
+    """The heat map of initializers and optimizers; none where there is one start alone."""
+    table = contest.matrix()
+    if table["initializer"].nunique() < 2:
+        return None
+    words = contest.ranked_by.replace("_", " ")
+    return heat_map(
+        table,
+        better=contest.better(contest.ranked_by),
+        name=slug(contest.name, "starts"),
+        title=f"{_title(words)} by start",
+        caption="Darker is better; bold is the better start of each optimizer.",
+        palette=palette,
+    )
+
+
+# costs ----------------------------------------------------------------------------------
+
+
+def costs(evidence: Evidence, palette: Palette) -> dict[str, list[Chart]]:
+    """What a step costs, by problem: a chart for each machine and size of minibatches."""
+    if evidence.costs.empty:
+        return {}
+    found: dict[str, list[Chart]] = {}
+    table = evidence.costs.assign(machine=machine_names(evidence.costs))
+    table = table.assign(optimizer=[short_optimizer(text) for text in table["optimizer"]])
+    for (text, batch, machine), own in table.groupby(["problem", "batch_size", "machine"], sort=True):
+        name = short_problem(str(text))
+        size = f"batches of {batch}" if batch else "full batches"
+        noisy = int(own["noisy"].sum())
+        warning = f" {noisy} of {len(own)} spread by more than 10 %: the machine was busy." if noisy else ""
+        chart = cost_bars(
+            _parts(own),
+            name=slug(name, "cost", str(machine), str(batch)),
+            title=f"A step on {name}",
+            caption=f"{machine}, {size}. Grey is the gradient, colour the optimizer's own update.{warning}",
+            palette=palette,
+        )
+        found.setdefault(name, []).append(chart)
+    return found
+
+
+def _parts(own: pd.DataFrame) -> pd.DataFrame:
+    """The seconds of each part: its share of all parts, of the seconds of the whole step."""
+    own = own.sort_values("seconds")
+    parts = own[[f"parts.{part}" for part in SHOWN]].rename(columns=lambda c: c.partition(".")[2])
+    return own[["optimizer"]].join(parts.mul(own["seconds"] / parts.sum(axis=1), axis=0)).assign(spread=own["spread"])
+
+
+# curvature ------------------------------------------------------------------------------
+
+
+def spectra(evidence: Evidence) -> Iterator[Chart]:
+    """The spectra of each request: densities, the course of the ends, the index."""
+    if evidence.spectra.empty:
+        return
+    for request, own in evidence.spectra.groupby("request"):
+        first = own.iloc[0]
+        where = first["problem"] + (f", {first['optimizer']}" if first["optimizer"] else "")
+        for chart in spectrum_charts(own):
+            caption = f"{where}. {chart.caption}".strip()
+            yield replace(chart, name=slug(where, chart.name, str(request)), caption=caption)
+
+
+def probes(evidence: Evidence, palette: Palette) -> Iterator[Chart]:
+    """Gradient norms and the like along training, a chart for each problem and measure that was probed."""
+    measured = _probed(evidence)
+    for (problem, measure), own in measured.groupby(["problem", "measure"], sort=True, observed=True):
+        yield traces(
+            own,
+            measure=str(measure).replace("_", " "),
+            name=slug(str(problem), str(measure)),
+            title=f"{_title(str(measure))} on {problem}",
+            caption=_thinned(own),
+            palette=palette,
+        )
+
+
+def _thinned(own: pd.DataFrame) -> str:
+    runs = own["run"].nunique()
+    return f"{runs} run{'s' * (runs != 1)}, one for each optimizer."
+
+
+def _probed(evidence: Evidence) -> pd.DataFrame:
+    """The traces of what no evaluation measures: the first run of each optimizer that has them."""
+    traced, runs = evidence.traces, evidence.runs
+    if traced.empty:
+        return traced.assign(problem="", optimizer="")
+    measures = [m for m in traced["measure"].unique() if not str(m).startswith(("train_", "valid_", "test_"))]
+    own = traced[traced["measure"].isin(measures)].astype({"run": str, "measure": str})
+    known = runs[runs["run"].isin(own["run"].unique())].drop_duplicates(["problem", "optimizer_text"])
+    named = known.assign(optimizer=[short_optimizer(text) for text in known["optimizer_text"]])
+    return own.merge(named[["run", "problem", "optimizer"]], on="run")
+
+
+def alone(evidence: Evidence, palette: Palette) -> Iterator[tuple[Chart, int, int]]:
+    """Runs that no comparison asked for: a chart for each problem, how many runs it shows, and of how many."""
+    runs = evidence.alone
+    for problem, own in runs.groupby("problem_text", sort=True) if len(runs) else ():
+        shown = own.iloc[:: max(1, -(-len(own) // THIN))]
+        chart = _alone(evidence, str(problem), shown, palette)
+        yield chart, len(shown), len(own)
+
+
+def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame, palette: Palette) -> Chart:
+    names = {row.run: f"{short_optimizer(str(row.optimizer_text))}, seed {row.seed}" for row in shown.itertuples()}
+    traced = evidence.traces
+    own = traced[traced["run"].isin(list(names)) & (traced["measure"] == "train_loss")].astype({"run": str})
+    table = own.assign(optimizer=own["run"].map(names), median=own["value"], low=float("nan"), high=float("nan"), n=1)
+    name = short_problem(problem)
+    return learning_curves(
+        table[["optimizer", "step", "median", "low", "high", "n"]],
+        measure="train_loss",
+        name=slug(name, "runs"),
+        title=f"Train loss on {name}",
+        palette=Palette(names.values()),
+    )
+
+
+def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
+    """All figures of a folder, each with a name of its own."""
+    for contest in contests:
+        for variants in curves(contest, palette):
+            yield from variants.values()
+        yield from tuned(contest, palette)
+        chart = starts(contest, palette)
+        if chart is not None:
+            yield chart
+    for found in costs(evidence, palette).values():
+        yield from found
+    yield from spectra(evidence)
+    yield from probes(evidence, palette)
+    yield from (chart for chart, _, _ in alone(evidence, palette))

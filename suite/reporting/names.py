@@ -1,0 +1,29 @@
+"""Names as a person would write them, also of what is not defined on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from problems.names import UsageError, parse
+from problems.problem import problem
+from problems.registry import Registry
+from suite.frames import outline
+from suite.optimizers import optimizer
+
+
+def short_optimizer(text: str) -> str:
+    """An optimizer without the settings that are at their defaults."""
+    return _short(optimizer, text)
+
+
+def short_problem(text: str) -> str:
+    """A problem without the settings that are at their defaults."""
+    return _short(problem, text)
+
+
+def _short(registry: Registry[Any], text: str) -> str:
+    spec = parse(text)
+    try:
+        return str(registry.short(registry.bind(spec)))
+    except UsageError:  # its definition is not here, or has changed
+        return outline(spec)

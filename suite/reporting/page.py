@@ -1,0 +1,214 @@
+"""The report: findings first, then each problem, then what was measured beside, then how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from analysis.figures import Chart, Palette
+from analysis.numbers import duration, interval, number
+from analysis.report import Block, Facts, Figure, Headline, Page, Section
+from suite.reporting import figures, tables
+from suite.reporting.contests import Contest, Row, contests, setting
+from suite.reporting.evidence import Evidence
+
+
+def page(evidence: Evidence) -> Page:
+    """The page of a folder of results."""
+    found = [contest for record in evidence.compared for contest in contests(evidence, record)]
+    palette = Palette(dict.fromkeys(evidence.names()))
+    names = list(dict.fromkeys(evidence.names()))
+    costs = figures.costs(evidence, palette)
+    sections = [*_overview(found, names), *_problems(found, palette, costs), *_beside(evidence, palette, costs)]
+    sections.append(Section("method", "What was run, and on what", _facts(evidence)))
+    return Page(
+        "Optimizer comparison" if found else "Optimizer measurements",
+        _summary(evidence, found),
+        [_headline(contest, key) for key, contest in zip(keys(found), found, strict=True) if contest.ran],
+        sections,
+        _notes(evidence),
+        names,
+        palette,
+    )
+
+
+def keys(found: Sequence[Contest]) -> list[str]:
+    """An anchor for each contest; a problem that was compared twice has two."""
+    taken: dict[str, int] = {}
+    result = []
+    for contest in found:
+        name = f"p-{figures.slug(contest.name)}"
+        taken[name] = taken.get(name, 0) + 1
+        result.append(name if taken[name] == 1 else f"{name}-{taken[name]}")
+    return result
+
+
+def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
+    if not found:
+        counts = ((evidence.runs, "run"), (evidence.costs, "cost"), (evidence.spectra, "spectrum"))
+        return ", ".join(_count(len(table), word) for table, word in counts) + "; no comparison yet."
+    names = list(dict.fromkeys(row["optimizer"] for contest in found for row in contest.rows))
+    question = found[0].question
+    tried = max(len(row["trials"]) for contest in found for row in contest.rows)
+    return (
+        f"{len(names)} optimizers on {_count(len(found), 'problem')}. Each was tuned with the same budget, "
+        f"{_count(tried, 'trial')}, and its best setting was run again on {_count(question['seeds'], 'fresh seed')}, "
+        "from which all values below come."
+    )
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+# findings -------------------------------------------------------------------------------
+
+
+def _headline(contest: Contest, key: str) -> Headline:
+    """What won one problem, by how much, how sure that is, at what cost."""
+    best = contest.ran[0]
+    final = best["final"][contest.ranked_by]
+    words = contest.ranked_by.replace("_", " ")
+    spread = interval(*(float("nan") if final[key] is None else final[key] for key in ("low", "high")))
+    value = "diverged" if final["value"] is None else f"{words} {number(final['value'])}"
+    text = [f"with {setting(best)} from {best['initializer']}".replace("with  from", "from")]
+    text += [_certainty(contest), *_price(contest, best)]
+    return Headline(contest.name, key, best["optimizer"], value, spread, text)
+
+
+def _certainty(contest: Contest) -> str:
+    """How the best stands to the other optimizers."""
+    others = contest.leading[1:]
+    if not others:
+        return "nothing to compare it with"
+    tied = [row["optimizer"] for row in others if row["verdict"] in ("indistinguishable", "better")]
+    unknown = [row["optimizer"] for row in others if row["verdict"] == "too few"]
+    if unknown:
+        return f"too few seeds to tell it from {_listed(unknown)}"
+    if len(tied) == len(others):
+        return "the best by its median, but no optimizer can be told from it"
+    if tied:
+        return f"cannot be told from {_listed(tied)}"
+    return f"better than {'the other' if len(others) == 1 else f'each of the {len(others)} other'} optimizers"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _price(contest: Contest, best: Row) -> Iterator[str]:
+    """How soon the target was reached."""
+    if not contest.about["target"]:
+        return
+    steps = best["steps_to_target"]
+    if steps is None:
+        yield "did not reach the target in most runs"
+        return
+    priced = contest.seconds_of(best)
+    machine = next((machine for machine in contest.machines if machine in priced), None)
+    price = f", about {duration(steps * priced[machine])} on {machine}" if machine else ""
+    yield f"reached the target in {steps:.0f} steps{price}"
+
+
+# sections -------------------------------------------------------------------------------
+
+
+def _overview(found: Sequence[Contest], names: Sequence[str]) -> Iterator[Section]:
+    if len(found) > 1:
+        yield Section("glance-section", "All problems", [tables.glance(found, names)])
+
+
+def _problems(found: Sequence[Contest], palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
+    left = dict(costs)
+    for key, contest in zip(keys(found), found, strict=True):
+        blocks: list[Block] = [tables.verdict_table(contest, f"{key}-verdicts")]
+        blocks += [Figure(variants) for variants in figures.curves(contest, palette)]
+        blocks += [_figure(chart) for chart in figures.tuned(contest, palette)]
+        chart = figures.starts(contest, palette)
+        blocks += [_figure(chart)] if chart is not None else []
+        blocks += [_figure(chart) for chart in left.pop(contest.name, ())]
+        yield Section(key, contest.name, blocks, _lead(contest), "problem")
+
+
+def _figure(chart: Chart) -> Figure:
+    return Figure({"": chart})
+
+
+def _lead(contest: Contest) -> list[str]:
+    about = contest.about
+    batch = f"batches of {about['batch_size']}" if about["batch_size"] else "full batches"
+    words = f"{about['steps']} steps, {batch}; tuned by final {about['tuned_by'].replace('_', ' ')}."
+    target = about["target"]
+    if target:
+        sign = "≥" if target["better"] == "higher" else "≤"
+        words += (
+            f" Target: {target['measure'].replace('_', ' ')} {sign} {number(target['value'])} ({target['origin']})."
+        )
+    return [words]
+
+
+def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
+    """Costs, curvature, traces and single runs, where there are any; the costs of problems compared stand with them."""
+    if not evidence.costs.empty:
+        compared = {about["problem"] for record in evidence.compared for about in record["problems"]}
+        charts: list[Block] = [_figure(c) for name, own in costs.items() if name not in compared for c in own]
+        yield Section("costs", "Costs", [tables.cost_table(evidence), *charts])
+    curved = [_figure(chart) for chart in (*figures.probes(evidence, palette), *figures.spectra(evidence))]
+    if curved:
+        yield Section("curvature", "Gradients and curvature", curved)
+    single = list(figures.alone(evidence, palette))
+    if single:
+        lead = [f"{chart.title}: {shown} of {of} runs are drawn." for chart, shown, of in single if shown < of]
+        yield Section("runs", "Runs beside the comparisons", [_figure(chart) for chart, _, _ in single], lead)
+
+
+# how ------------------------------------------------------------------------------------
+
+
+def _facts(evidence: Evidence) -> list[Block]:
+    blocks: list[Block] = []
+    for record in evidence.compared:
+        question = record["question"]
+        items = [
+            ("finished", record["finished"].replace("T", " ").replace("+00:00", " UTC")),
+            ("problems", ", ".join(about["problem"] for about in record["problems"])),
+            ("optimizers", question["optimizers"]),
+            ("initializers", question["initializers"]),
+            ("tuning", f"{_count(question['trials'], 'trial')} each, {record['tuning_runs']:,} runs"),
+            ("evaluation", f"{_count(question['seeds'], 'fresh seed')}, {record['evaluation_runs']:,} runs"),
+            ("precision", f"{question['dtype']} on {question['device']}"),
+            *((f"skipped on {s['problem']}", f"{s['initializer']}: {s['reason']}") for s in record["skipped"]),
+        ]
+        blocks.append(Facts("The comparison", items))
+    if not evidence.runs.empty:
+        statuses = evidence.runs["status"].value_counts()
+        blocks.append(Facts("All runs", [(str(status), f"{n:,}") for status, n in statuses.items()]))
+    blocks += [Facts(f"Machine {i + 1}" if i else "The machine", items) for i, items in enumerate(_machines(evidence))]
+    return blocks
+
+
+def _machines(evidence: Evidence) -> Iterator[list[tuple[str, str]]]:
+    """What runs were made on, told apart by all but the commit."""
+    columns = [str(c) for c in evidence.runs if str(c).startswith("environment.")]
+    own = [c for c in columns if c != "environment.commit"]
+    if not own:
+        return
+    for _, group in evidence.runs.groupby(own, dropna=False, sort=False):
+        items = [(c.partition(".")[2], str(group[c].iloc[0])) for c in own]
+        commits = [
+            str(c)[:10] + ("+dirty" if "+" in str(c) else "") for c in group["environment.commit"].dropna().unique()
+        ]
+        yield [*items, ("commit", ", ".join(commits[:5]) or "unknown"), ("runs", f"{len(group):,}")]
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    notes = []
+    left = len(evidence.comparisons) - len(evidence.compared)
+    if left:
+        notes.append(f"{_count(left, 'earlier comparison')} left out: a later one takes in all of their rows.")
+    machines = len(list(_machines(evidence)))
+    if machines > 1:
+        notes.append(
+            f"The runs were made on {machines} machines or sets of versions; those of one comparison are pooled."
+        )
+    notes.append("Point at a figure for its values; choose an optimizer at the top to bring it forward in all figures.")
+    return notes
