@@ -73,7 +73,7 @@ def _longest(ops: list[Op], start: int, dynamic: set[int]) -> tuple[list[int], l
             chain.append(at)
             touched |= outs | op.reads
             written |= outs
-        elif chain and op.out is not None and not op.reads & written and not outs & touched:
+        elif chain and (op.out or op.dynamic) and not op.reads & written and not outs & touched:
             small.append(at)
         else:
             break

@@ -19,7 +19,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-t
 _TEMPLATES: dict[Any, str] = {
     aten.add.Tensor: "{0} + {1}",
     aten.sub.Tensor: "{0} - {1}",
+    aten.rsub.Scalar: "{1} - {0}",
     aten.mul.Tensor: "{0} * {1}",
     aten.div.Tensor: "{0} / {1}",
     aten.neg.default: "-{0}",
@@ -66,8 +69,23 @@ def supported(op: Op) -> bool:
     return not set(op.kwargs) - {"alpha"} and all(isinstance(a, Tensor | float | int) for a in op.args)
 
 
+_wanted = ContextVar("wanted", default=True)
+
+
+@contextmanager
+def used(wanted: bool) -> Iterator[None]:
+    """Tapes that are recorded inside compile their chains, or do not: for measuring one against the other."""
+    before = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(before)
+
+
 def compiled(chain: Chain) -> Callable[[], Any] | None:
     """The chain as one call, or None where it cannot be had."""
+    if not _wanted.get():
+        return None
     program = _Program(chain)
     if program.real is None:
         return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,12 +24,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from suite.chains import chained
 from suite.native import compiled
+from suite.out_forms import OWN_FORMS, out_form
 from suite.steady import steady
 
 aten = torch.ops.aten
 _READS_DATA = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default, aten.equal.default}
 _ARITHMETIC = {aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor}
 _LARGE = 1 << 20  # bytes from which a dead dynamic result is given back at once
+_SMALL = 1 << 12  # bytes, such as a number per lane: sharing these saves nothing and would fix the order of operations
 Kernel = Callable[[], Any]
 
 
@@ -75,7 +77,7 @@ class Op:
             return partial(self.func, *self.args, **self.kwargs)
         func, names = self.out
         arguments = self.args
-        if self.pointwise and func is not _convert:
+        if self.pointwise and func not in OWN_FORMS.values():
             # The functions in torch parse their arguments in half the time that torch.ops takes, and
             # a number that is a tensor already need not be made one each time: 2 of 5 microseconds.
             func = getattr(torch, self.func.overloadpacket.__name__, func)
@@ -93,27 +95,6 @@ def same_view(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors lie alike, each in its own memory."""
     alike = a.size() == b.size() and a.stride() == b.stride() and a.dtype == b.dtype
     return alike and int(a.storage_offset()) == int(b.storage_offset())
-
-
-@cache
-def out_form(func: Any) -> tuple[Any, tuple[str, ...]] | None:
-    """The overload that writes its result into given tensors, if it does so without a copy of its own."""
-    if func in (aten._to_copy.default, aten.clone.default):
-        return _convert, ("out",)
-    wanted = [(a.name, str(a.type)) for a in func._schema.arguments]
-    for name in func.overloadpacket.overloads():
-        candidate = getattr(func.overloadpacket, name)
-        outs = [a for a in candidate._schema.arguments if a.is_out]
-        rest = [(a.name, str(a.type)) for a in candidate._schema.arguments if not a.is_out]
-        fits = bool(outs) and rest == wanted and len(outs) == len(func._schema.returns)
-        if fits and torch.Tag.generated not in candidate.tags:
-            return candidate, tuple(a.name for a in outs)
-    return None
-
-
-def _convert(source: Tensor, *, out: Tensor, **how: Any) -> Tensor:
-    """A copy or conversion into a tensor that has the wanted type and layout already."""
-    return out.copy_(source)
 
 
 class Recorder(TorchDispatchMode):
@@ -292,7 +273,7 @@ class Tape:
             dying = [key for key in sorted(op.reads & own) if last[key] == i]
             for out in op.outs:
                 key, size = key_of(out), out.untyped_storage().nbytes()
-                if key not in own:
+                if key not in own or size < _SMALL:
                     continue
                 over = [
                     k for k in dying if op.pointwise and all(same_view(t, out) for t in op.tensors if key_of(t) == k)

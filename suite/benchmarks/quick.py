@@ -7,22 +7,47 @@ steps than it did.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
+from problems.names import UsageError
+from suite import native
 from suite.benchmarks.cases import OPTIMIZERS, group
 from suite.cost import held
 from suite.engine import train
+from suite.lanes import Lanes
 from suite.spec import Run
 
 SMALL = ("quadratic_deep", "digits_mlp")
-DETERMINISTIC: dict[str, dict[str, Any]] = {  # problem: settings; full batches or a fixed order, float64, one seed
-    "quadratic_deep": {"batch_size": 0, "steps": 300, "eval_every": 10},
-    "digits_mlp": {"batch_size": 128, "steps": 200, "eval_every": 10, "order": "sequential"},
+# Full batches or a fixed order, float64, one seed: nothing but the code decides how these runs end.
+QUADRATIC = ("quadratic_deep", {"batch_size": 0, "steps": 300, "eval_every": 10, "dtype": "float64"})
+DIGITS = (
+    "digits_mlp",
+    {"batch_size": 128, "steps": 200, "eval_every": 10, "order": "sequential", "dtype": "float64"},
+)
+FEW = {"steps": 40, "eval_every": 1}  # of methods that evaluate many times a step
+FIRST_ORDER = (  # at rates at which it gets somewhere on both
+    "sgd(lr=0.03)", "momentum(lr=0.01)", "nesterov(lr=0.01)", "adagrad(lr=0.1)", "rmsprop(lr=0.01)",
+    "rmsprop_nesterov(lr=0.001)", "adam(lr=0.03)", "adamw(lr=0.03)", "adamax(lr=0.05)", "nadam(lr=0.03)",
+    "radam(lr=0.03)", "adadelta(lr=1.0)", "adan(lr=0.03)", "lion(lr=0.01)", "lamb(lr=0.03)", "lars(lr=1.0)",
+    "muon(lr=0.02)", "rprop(lr=0.01)", "delta_bar_delta(lr=0.01)", "schedule_free_sgd(lr=0.3)",
+    "schedule_free_adamw(lr=0.03)", "sophia(lr=0.03)", "polyak(momentum(lr=0.01))", "clip(momentum(lr=0.01))",
+    "lookahead(momentum(lr=0.01))", "sam(momentum(lr=0.01))", "weight_decay(momentum(lr=0.01))",
+)  # fmt: skip
+MANY_EVALUATIONS = (
+    "gradient_descent", "conjugate_gradients", "scaled_conjugate_gradients", "bfgs", "lbfgs", "newton",
+    "saddle_free_newton", "hessian_free",
+)  # fmt: skip
+CASES: dict[
+    str, tuple[str, str, dict[str, Any]]
+] = {  # a name on the dashboard: problem, optimizer, settings of the run
+    **{f"{problem} {text}": (problem, text, how) for problem, how in (QUADRATIC, DIGITS) for text in FIRST_ORDER},
+    **{f"quadratic_deep {text}": ("quadratic_deep", text, QUADRATIC[1] | FEW) for text in MANY_EVALUATIONS},
 }
-RATES = {"sgd": 0.03, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.1, "rmsprop": 0.01, "adam": 0.01}
 
 
 class _Count(TorchDispatchMode):
@@ -37,6 +62,14 @@ class _Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def _operations(lanes: Lanes) -> int:
+    """ATen operations of a step after the first."""
+    lanes.step(0)
+    with _Count() as count:
+        lanes.step(1)
+    return int(count.operations)
+
+
 class Step:
     """What one step of one lane runs and holds."""
 
@@ -44,26 +77,40 @@ class Step:
     param_names = ("problem", "optimizer")
 
     def setup(self, problem: str, optimizer: str) -> None:
-        """One lane at its start."""
+        """One thread."""
         torch.set_num_threads(1)
-        self.lanes = group(problem, optimizer)
-        self.lanes.step(0)
 
     def track_operations(self, problem: str, optimizer: str) -> int:
-        """ATen operations of a step, compiled chains aside."""
-        with _Count() as count:
-            self.lanes.step(1)
-        return int(count.operations)
+        """ATen operations of a step as it runs: a chain that is compiled counts for none."""
+        return _operations(group(problem, optimizer))
+
+    def track_kernels(self, problem: str, optimizer: str) -> int:
+        """ATen operations of a step whose chains are not compiled: all the arithmetic there is."""
+        with native.used(False):
+            return _operations(group(problem, optimizer))
+
+    def track_flops(self, problem: str, optimizer: str) -> int:
+        """Floating-point operations of a step's matrix products, its recording aside."""
+        lanes = group(problem, optimizer)
+        with FlopCounterMode(display=False) as counter:
+            lanes.step(0)
+        return int(counter.get_total_flops())
 
     def track_state(self, problem: str, optimizer: str) -> float:
         """Bytes of optimizer state for each parameter."""
-        return sum(t.numel() * t.element_size() for t in held(self.lanes.state)) / self.lanes.theta.shape[1]
+        lanes = group(problem, optimizer)
+        lanes.step(0)
+        return sum(t.numel() * t.element_size() for t in held(lanes.state)) / lanes.theta.shape[1]
 
     def track_evaluations(self, problem: str, optimizer: str) -> int:
-        """Evaluations of the objective so far: of the first step and what came before it."""
-        return sum(self.lanes.calls()[0].values())
+        """Evaluations of the objective in the first step and before it."""
+        lanes = group(problem, optimizer)
+        lanes.step(0)
+        return sum(lanes.calls()[0].values())
 
     track_operations.unit = "operations"  # type: ignore[attr-defined]  # asv reads it there
+    track_kernels.unit = "operations"  # type: ignore[attr-defined]
+    track_flops.unit = "flops"  # type: ignore[attr-defined]
     track_state.unit = "bytes"  # type: ignore[attr-defined]
     track_evaluations.unit = "evaluations"  # type: ignore[attr-defined]
 
@@ -71,27 +118,27 @@ class Step:
 class Convergence:
     """How well a fixed run ends: a change that makes an algorithm worse, not slower, shows here."""
 
-    params = (tuple(DETERMINISTIC), tuple(RATES))
-    param_names = ("problem", "optimizer")
+    params = tuple(CASES)
+    param_names = ("run",)
+    timeout = 240.0
 
     def setup_cache(self) -> dict[str, dict[str, Any]]:
-        """Train them all once, in float64 and from one seed; the summaries by problem and optimizer."""
-        runs = {
-            f"{problem} {name}": Run.make(problem, f"{name}(lr={rate})", dtype="float64", **settings)
-            for problem, settings in DETERMINISTIC.items()
-            for name, rate in RATES.items()
-        }
-        found: dict[Run, Any] = {}
+        """Train them all once; the summaries of those that this version knows."""
+        runs: dict[str, Run] = {}
+        for name, (problem, text, how) in CASES.items():
+            with suppress(UsageError):  # a name that an older commit does not have
+                runs[name] = Run.make(problem, text, **how)
+        found: dict[Run, dict[str, Any]] = {}
         train(list(runs.values()), on_result=lambda result: found.update({result.run: dict(result.summary)}))
-        return {case: found[run] for case, run in runs.items()}
+        return {name: found[run] for name, run in runs.items()}
 
-    def track_final_loss(self, summaries: dict[str, Any], problem: str, optimizer: str) -> float:
+    def track_final_loss(self, summaries: dict[str, Any], run: str) -> float:
         """Training loss at the end."""
-        return float(summaries[f"{problem} {optimizer}"]["final_train_loss"])
+        return float(summaries.get(run, {}).get("final_train_loss", "nan"))
 
-    def track_steps_to_target(self, summaries: dict[str, Any], problem: str, optimizer: str) -> float:
+    def track_steps_to_target(self, summaries: dict[str, Any], run: str) -> float:
         """Steps until the problem's target was met; not a number where it was not."""
-        reached = summaries[f"{problem} {optimizer}"]["steps_to_target"]
+        reached = summaries.get(run, {}).get("steps_to_target")
         return float("nan") if reached is None else float(reached)
 
     track_final_loss.unit = "loss"  # type: ignore[attr-defined]

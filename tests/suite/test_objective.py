@@ -101,3 +101,9 @@ def test_a_recorded_evaluation_follows_its_inputs(kind):
     fresh = getattr(Objective(made, 3, objective.batch, taped=False), kind)(*operands)
     for mine, expected in zip(tape.outputs, fresh if isinstance(fresh, tuple) else (fresh,), strict=True):
         assert torch.equal(mine, expected)
+
+
+def test_gauss_newton_products_know_the_tensors_that_are_not_trained():
+    """The outputs of the quadratic are its loss already, so the Gauss-Newton matrix vanishes."""
+    made, theta, _, objective = _lanes("quadratic_deep")
+    assert made.fixed and objective.ggn(theta, torch.ones_like(theta)).count_nonzero() == 0
