@@ -18,6 +18,8 @@ NUMBERS = 1 << 27  # of activations that may be alive at once, roughly
 def evaluate(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tensor]:
     """Every measure on every split, such as ``valid_accuracy``, each a float64 tensor [lanes].
 
+    Where theory gives the least loss and it is not 0, ``train_excess`` is what the training loss is above it.
+
     Args:
         theta: [lanes, D].
         batch_size: of the run; splits that drop a partial last batch leave that remainder out.
@@ -25,7 +27,10 @@ def evaluate(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tens
     lanes = max(1, NUMBERS // (EXAMPLES * _width(problem)))
     with torch.no_grad():
         parts = [_of_lanes(problem, theta[first : first + lanes], batch_size) for first in range(0, len(theta), lanes)]
-    return {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
+    found = {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
+    if problem.minimum is not None and problem.minimum.loss:
+        found["train_excess"] = found["train_loss"] - problem.minimum.loss
+    return found
 
 
 def _of_lanes(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tensor]:

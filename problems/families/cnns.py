@@ -136,7 +136,7 @@ def cifar100_3c3d(decay: NonNegative = 0.002, valid: Natural = 0) -> Problem:
 
 
 @problem(source="He et al. 2016; De & Smith 2020", data="cifar10")
-def cifar10_resnet(blocks: Count = 1, skip: bool = True, valid: Natural = 0) -> Problem:
+def cifar10_resnet(blocks: Count = 1, width: Count = 16, skip: bool = True, valid: Natural = 0) -> Problem:
     """A small residual net on CIFAR-10: 6·blocks + 2 layers of 16, 32 and 64 channels.
 
     Identity shortcuts, before-activation order, and a scalar α on every residual branch that
@@ -144,13 +144,14 @@ def cifar10_resnet(blocks: Count = 1, skip: bool = True, valid: Natural = 0) -> 
     is standardized by the training images; no augmentation.
 
     Args:
-        blocks: pairs of convolutions in each of the three stages.
+        blocks: pairs of convolutions in each of the three stages; 2 and 3 give 14 and 20 layers.
+        width: channels in the first stage; the second and the third have twice and four times as many.
         skip: False leaves the shortcuts (and α) out, for comparison.
         valid: the last so many of the 50000 training images become a validation split.
 
     Source: He et al. 2016 (architecture); De & Smith 2020 (α); *Deep Learning*, section 8.7.5.
     """
-    model = resnet(10, blocks, skip=skip)
+    model = resnet(10, blocks, (width, 2 * width, 4 * width), skip=skip)
     return classifier(
         "cifar10_resnet",
         model,

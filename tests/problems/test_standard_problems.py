@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from problems import Problem, UsageError, problem
 from problems.data import synthetic
@@ -89,6 +91,52 @@ def test_digits_autoencoder_can_be_trained_to_the_residual_of_pca() -> None:
     assert p.minimum.loss * (1 - 1e-9) <= final <= p.minimum.loss * (1 + 1e-3)
 
 
+@settings(max_examples=25, deadline=None)
+@given(rank=st.integers(1, 12), seed=st.integers(0, 1000), size=st.floats(-3, 1))
+def test_no_linear_autoencoder_beats_pca(rank: int, seed: int, size: float) -> None:
+    """Not even one whose last layer is the best that there is for what comes before."""
+    p = make(f"digits_autoencoder(hidden=({rank + 3}, {rank}))").to("cpu", torch.float64)
+    x = p.train.tensors[0]
+    generator = torch.Generator().manual_seed(seed)
+    first, second = (
+        10**size * torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in [(rank + 3, 64), (rank, rank + 3)]
+    )
+    code = x @ (second @ first).T
+    last = torch.linalg.lstsq(code, x).solution.T
+    weights = {"layer1.weight": first, "layer2.weight": second, "layer3.weight": last}
+    assert p.minimum is not None
+    assert float(p.loss(p.layout.join(weights), p.train.tensors)) >= p.minimum.loss * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("layers", [11, 19])
+def test_thin_deep_nets_learn(layers: int) -> None:
+    p = make(f"digits_deep_mlp(depth={layers}, width=24)")
+    assert sum(piece.name.endswith("weight") for piece in p.layout) == layers
+    theta = p.layout.join(pieces_of(p)).requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=0.002)
+    for _ in range(120):
+        optimizer.zero_grad()
+        loss = p.loss(theta, p.train.tensors)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1.0
+
+
+def test_a_thousand_layers_have_a_gradient_in_every_layer() -> None:
+    p = make("digits_deep_mlp(depth=1000, width=8)").to("cpu", torch.float64)
+    theta = p.layout.join(pieces_of(p)).double().requires_grad_()
+    (g,) = torch.autograd.grad(p.loss(theta, tuple(t[:16] for t in p.train.tensors)), theta)
+    assert torch.isfinite(g).all()
+    assert len(p.layout) == 2000 and p.size == 64 * 8 + 8 + 998 * 72 + 90
+    deep = make("linear_net(depth=1000, begin=0.5)").to("cpu", torch.float64)
+    assert deep.start is not None
+    theta = deep.start(torch.Generator().manual_seed(0)).double().requires_grad_()
+    (g,) = torch.autograd.grad(deep.loss(theta, deep.train.tensors), theta)
+    norms = [float(piece.norm()) for piece in deep.layout.split(g).values()]
+    assert min(norms) > 1e-3
+
+
 def test_digits_are_those_of_sklearn() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     theirs = datasets.load_digits()
@@ -104,6 +152,10 @@ def test_digits_are_those_of_sklearn() -> None:
 def test_ten_classes_with_zero_logits_cost_log_ten() -> None:
     p = make("digits_mlp")
     assert float(p.loss(torch.zeros(p.size), p.train.tensors)) == pytest.approx(math.log(10), rel=1e-6)
+    logistic = make("digits_logistic")
+    start = logistic.layout.join(pieces_of(logistic))
+    assert not start.any()
+    assert float(logistic.loss(start, logistic.train.tensors)) == pytest.approx(math.log(10), rel=1e-6)
 
 
 def test_widths_are_parameters() -> None:

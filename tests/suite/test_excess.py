@@ -1,0 +1,33 @@
+"""What is above the least loss that theory gives, through the runner."""
+
+from __future__ import annotations
+
+import pytest
+
+from problems import problem
+from suite.runner import train_group
+from suite.spec import Run
+
+
+def trained(text: str, optimizer: str, **settings):
+    results = []
+    train_group([Run.make(text, optimizer, batch_size=0, **settings)], results.append)
+    assert results[0].status == "done", results[0].detail
+    return results[0].summary
+
+
+def test_linear_regression_reaches_its_closed_form_optimum() -> None:
+    least = problem.build(problem.bind("linear_regression")).minimum.loss
+    found = trained("linear_regression", "sgd(lr=0.1)", steps=300, eval_every=300, dtype="float64")
+    assert 0 <= found["final_train_excess"] < 1e-9 * least
+    assert found["final_train_loss"] == pytest.approx(least, rel=1e-9)
+
+
+def test_an_autoencoder_comes_as_close_to_pca_as_it_trains() -> None:
+    least = problem.build(problem.bind("digits_autoencoder(hidden=(8,))")).minimum.loss
+    found = trained("digits_autoencoder(hidden=(8,))", "lbfgs", steps=150, eval_every=150, dtype="float64")
+    assert 0 <= found["final_train_excess"] < 1e-3 * least
+
+
+def test_a_least_loss_of_0_has_nothing_to_add() -> None:
+    assert "final_train_excess" not in trained("coupled_pair", "sgd", steps=2)
