@@ -106,7 +106,7 @@ def kfac(
 
 def _inverted(due: Tensor, trust: Tensor, means: Sequence[Tensor], before: Sequence[Tensor]) -> list[Tensor]:
     """The inverses of each layer's two damped factors, anew where ``due``."""
-    from suite.optimizers.occasional import when
+    from suite.optimizers._occasional import when
 
     inverses: list[Tensor] = []
     for at in range(0, len(means), 2):

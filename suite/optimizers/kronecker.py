@@ -78,7 +78,7 @@ def shampoo(
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         import torch
 
-        from suite.optimizers.occasional import when
+        from suite.optimizers._occasional import when
 
         _, g = oracle.gradient(theta)
         due = torch.as_tensor(state["t"] % every == 0, device=theta.device)
@@ -152,7 +152,7 @@ def soap(
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         import torch
 
-        from suite.optimizers.occasional import when
+        from suite.optimizers._occasional import when
 
         _, g = oracle.gradient(theta)
         t = torch.as_tensor(state["t"], dtype=torch.float64, device=theta.device)  # updates so far

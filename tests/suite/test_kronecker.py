@@ -13,7 +13,7 @@ from problems.names import parse
 from problems.problem import problem
 from suite.lanes import Together, lanes_of
 from suite.optimizers import optimizer
-from suite.optimizers.occasional import when
+from suite.optimizers._occasional import when
 
 START = torch.linspace(-1.2, 1.0, 30, dtype=torch.float64)
 LAYOUT = Layout(
