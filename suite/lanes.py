@@ -14,7 +14,7 @@ from problems.layout import Layout
 from problems.names import Spec, UsageError
 from problems.problem import Problem
 from suite.errors import told
-from suite.objective import LaneOracle, Objective, rows
+from suite.objective import LaneOracle, Listener, Objective, rows
 from suite.optimizers.base import LayerFactors
 from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings
@@ -26,11 +26,19 @@ class Lanes(Protocol):
 
     theta: Tensor
     state: list[Any]
+    settings: Settings
     sampler: Sampler
     errors: dict[int, str]  # lane -> what it raised; such a lane stays where it is
 
     def step(self, k: int) -> Tensor:
         """Take step k = 0, 1, …; the loss [lanes] that each lane saw first in it (overwritten by the next step)."""
+
+    @property
+    def opens(self) -> bool:
+        """Whether a step begins with a gradient of all lanes that a listener will be told of."""
+
+    def listen(self, listener: Listener) -> None:
+        """Tell it of the gradient with which each step begins, before θ changes."""
 
     def readout(self) -> Tensor:
         """The parameters to evaluate [lanes, D]."""
@@ -162,6 +170,13 @@ class Together:
         self._taken += 1
         return self._first if self._first is not None else self.theta.new_zeros(len(self.theta))
 
+    @property
+    def opens(self) -> bool:
+        return self._per_step is not None and self.objective.opens
+
+    def listen(self, listener: Listener) -> None:
+        self.objective.listener = listener
+
     def readout(self) -> Tensor:
         def one(theta: Tensor, state: Any, values: dict[Any, Tensor]) -> Tensor:
             return self.settings.build(values).readout(state, theta)
@@ -262,6 +277,7 @@ class Apart:
         self.settings = Settings(specs)
         self.sampler = sampler_of(problem, seeds, size, order, self.theta)
         self.sampler.fill(0)
+        self._listener: Listener | None = None
         self._bind()
         self.state: list[Any] = []
         for lane, row in enumerate(self.rows):
@@ -279,12 +295,21 @@ class Apart:
         carried = None if self.sampler.carried is None else self.sampler.carried[row]
         return _RowOracle(self.evaluator(self.problem, 1, tuple(t[row] for t in self.sampler.batch), carried))
 
+    @property
+    def opens(self) -> bool:
+        return all(oracle.asked_first for oracle in self.oracles)
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
     def step(self, k: int) -> Tensor:
         self.sampler.fill(k)
         self.settings.refresh(k)
-        ahead = all(oracle.asked_first for oracle in self.oracles)
+        ahead = self.opens
         if ahead:
             self._pass()
+            if self._listener is not None:
+                self._listener(self.theta, self._values, self._gradients)
         for lane, (row, oracle) in enumerate(zip(self.rows, self.oracles, strict=True)):
             if lane in self.errors:
                 continue

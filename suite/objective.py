@@ -24,6 +24,7 @@ from suite.lift import over_lanes
 from suite.optimizers.base import LayerFactors
 from suite.tape import Kernel, Recorder, Tape, Untraceable
 
+Listener = Callable[[Tensor, Tensor, Tensor], None]  # (point [lanes, D], losses [lanes], gradients [lanes, D])
 ALIGN = 64  # numbers: rows start alike, for a kernel's bits may depend on alignment and on where its last block ends
 DENSE = 4096  # the largest D for which a dense Hessian is given
 
@@ -58,6 +59,8 @@ class Objective:
         self.calls: Counter[str] = Counter()
         self.excused: dict[str, Tensor] = {}
         self.first: Tensor | None = None
+        self.opens = False  # whether a step's first evaluation is a gradient
+        self.listener: Listener | None = None  # told of that one, when it has been made
         self._trial = False
 
     @property
@@ -127,13 +130,14 @@ class Objective:
         self.calls["hvp" if kind == "hessian" else kind] += 1
         recorder = Recorder.current
         is_first = self.first is None and kind in ("value", "gradient") and not self._trial
+        bind = self._opening if is_first and kind == "gradient" else self.bind
         if recorder is not None:
-            outputs = recorder.call(operands, partial(self.bind, kind, carry=is_first))
+            outputs = recorder.call(operands, partial(bind, kind, carry=is_first))
         else:
-            action, outputs = self.bind(kind, *operands, taped=False, carry=is_first)
+            action, outputs = bind(kind, *operands, taped=False, carry=is_first)
             action()
         if is_first:
-            self.first = outputs[0]
+            self.first, self.opens = outputs[0], kind == "gradient"
         self._trial = False
         return outputs
 
@@ -182,6 +186,17 @@ class Objective:
         def action() -> None:
             query.copy_(theta)
             evaluate()
+
+        return action, outputs
+
+    def _opening(self, kind: str, *operands: Tensor, **options: bool) -> tuple[Kernel, list[Tensor]]:
+        """As :meth:`bind`, for the gradient with which a step begins."""
+        evaluate, outputs = self.bind(kind, *operands, **options)
+
+        def action() -> None:
+            evaluate()
+            if self.listener is not None:
+                self.listener(operands[0], *outputs)
 
         return action, outputs
 

@@ -18,6 +18,7 @@ from suite.errors import told
 from suite.evaluate import evaluate
 from suite.initializers import NotApplicable, initializer
 from suite.lanes import lanes_of
+from suite.probing import Probing
 from suite.sampler import check_size, generator
 from suite.spec import Result, Run
 
@@ -79,6 +80,7 @@ class _Lane:
 
     run: Run
     trace: list[tuple[int, str, float]] = field(default_factory=list)
+    probed: list[tuple[int, str, float]] = field(default_factory=list)
     reached: int | None = None  # the step of the first evaluation that met the problem's target
     over: bool = False
 
@@ -113,6 +115,7 @@ class _Group:
         except Exception as error:
             self._fail(self._alive, told(error))
             return
+        self.probing = Probing(self.made, run.probes, run.batch_size, self.lanes)
         self._evaluate(0)
         at = 0
         for stop in self._stops():
@@ -148,19 +151,29 @@ class _Group:
         size = min(2 * self.lanes.sampler.size, len(self.made.train))
         if size != self.lanes.sampler.size:
             self.lanes.resize(size)
+            self.probing.attach(self.lanes)
 
     def _steps(self, start: int, stop: int) -> dict[int, int]:
         """Take the steps from ``start`` to ``stop``; lane -> the first step whose loss was not finite."""
         began = time.perf_counter()
         losses = torch.empty(stop - start, len(self.records), dtype=self.theta.dtype, device=self.theta.device)
         for k in range(start, stop):
-            losses[k - start].copy_(self.lanes.step(k))
+            losses[k - start].copy_(self.probing.step(k))
         finite = torch.isfinite(losses).cpu()
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - began - self.probing.seconds()
         alive, self.taken = self._alive, stop
         self.on_steps((stop - start) * len(alive))
         steps = {lane: (~finite[:, lane]).nonzero().flatten().tolist() for lane in alive}
-        return {lane: start + bad[0] for lane, bad in steps.items() if bad}
+        first_bad = {lane: start + bad[0] for lane, bad in steps.items() if bad}
+        self._probed({lane: first_bad.get(lane, stop) for lane in alive})
+        return first_bad
+
+    def _probed(self, until: Mapping[int, int]) -> None:
+        """Give each lane what was measured of it, up to the step at which it diverged, if it did."""
+        labels, values = self.probing.flush()
+        for lane, last in until.items() if labels else ():
+            pairs = zip(labels, values[:, lane].tolist(), strict=True)
+            self.records[lane].probed += [(k, measure, value) for (k, measure), value in pairs if k <= last]
 
     def _part(self, diverged: Mapping[int, int], at: int) -> None:
         """End the lanes that raised or whose loss stopped being finite; go on with the others."""
@@ -205,6 +218,7 @@ class _Group:
             kept = self.lanes.keep(alive)
             if kept is not None:
                 self.lanes, self.records = kept, [self.records[lane] for lane in alive]
+                self.probing.keep(alive, kept)
 
     def _report(self, lane: int, status: str, detail: str) -> None:
         record = self.records[lane]
@@ -212,8 +226,11 @@ class _Group:
         summary = _summary(record, self.made)
         if hasattr(self, "lanes"):
             summary.update({f"{kind}_calls": n for kind, n in sorted(self.lanes.calls()[lane].items())})
+        if hasattr(self, "probing"):
+            summary.update({f"probe_{kind}_calls": n for kind, n in sorted(self.probing.calls.items())})
         summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
-        self.on_result(Result(record.run, status, detail, tuple(record.trace), summary, environment(record.run.device)))
+        trace = tuple(sorted(record.trace + record.probed, key=lambda row: row[0]))
+        self.on_result(Result(record.run, status, detail, trace, summary, environment(record.run.device)))
 
 
 def _summary(record: _Lane, made: Problem) -> dict[str, Any]:

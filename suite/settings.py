@@ -70,6 +70,12 @@ class Settings:
         """The tensors whose values change from step to step."""
         return [self.tensors[path] for path in self._schedules]
 
+    @property
+    def rate(self) -> Tensor | None:
+        """The learning rates [lanes] now: the outermost setting ``lr``; None where there is none."""
+        paths = [path for path in self.tensors if path[-1] == "lr"]
+        return self.tensors[min(paths, key=len)] if paths else None
+
     def refresh(self, step: int) -> None:
         """Set the numbers that follow a schedule to their values at a step."""
         for path, at in self._schedules.items():

@@ -12,6 +12,7 @@ from problems.names import Spec, UsageError, parse
 from problems.problem import problem
 from suite.initializers import initializer
 from suite.optimizers import optimizer
+from suite.probes.base import canonical, fingerprints
 
 ORDERS = ("reshuffle", "shuffle_once", "with_replacement", "sequential", "online")
 STATUSES = ("done", "reached target", "diverged", "skipped", "failed")
@@ -38,6 +39,7 @@ class Run:
             twice, from problems that draw their own (section 8.1.3); these are still evaluated on
             their fixed splits. A partial last batch is dropped. A problem that carries a state reads on in
             its examples, whichever of the first two or ``sequential`` is asked for.
+        probes: bound specs as text, separated by commas: what is measured along the way.
     """
 
     problem: str
@@ -52,6 +54,7 @@ class Run:
     dtype: str = "float32"
     until_target: bool = False
     grow_every: int = 0
+    probes: str = ""
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str, value: Any) -> None:
@@ -80,7 +83,7 @@ class Run:
             str(problem.bind(problem_text)),
             str(optimizer.bind(optimizer_text)),
             str(initializer.bind(initializer_text)),
-            **settings,
+            **{**settings, "probes": canonical(settings.get("probes", ""))},
         )
 
     @property
@@ -94,6 +97,7 @@ class Run:
                 (initializer, self.initializer),
             )
         ]
+        code += fingerprints(self.probes)
         return hashlib.sha256(json.dumps([asdict(self), code], sort_keys=True).encode()).hexdigest()[:20]
 
     def to_dict(self) -> dict[str, Any]:
