@@ -19,7 +19,7 @@ import click
 from problems.names import UsageError
 from suite import __version__
 
-KINDS = ["problems", "optimizers", "initializers", "biases", "schedules"]
+KINDS = ["problems", "optimizers", "initializers", "biases", "schedules", "probes"]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -143,6 +143,7 @@ def compare(**options: Any) -> None:
 @click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
 @click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
+@click.option("--probes", default="", metavar="NAMES", help="What is measured along the way, separated by commas.")
 @_shared
 def run(**options: Any) -> None:
     """Train OPTIMIZER on PROBLEM once and print its trace."""

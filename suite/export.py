@@ -15,6 +15,7 @@ from problems.problem import problem
 from problems.registry import Entry, Registry
 from suite.initializers import bias, initializer
 from suite.optimizers import optimizer
+from suite.probes import probe
 from suite.schedules import schedule
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "initializers": initializer,
     "biases": bias,
     "schedules": schedule,
+    "probes": probe,
 }
 
 

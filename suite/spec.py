@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from problems.names import Spec, UsageError, parse
-from problems.problem import problem
+from problems.problem import SPLITS, problem
 from suite.initializers import initializer
 from suite.optimizers import optimizer
 from suite.probes.base import canonical, fingerprints
@@ -127,6 +127,15 @@ class Result:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status must be one of {STATUSES}, got {self.status!r}")
+
+    @property
+    def probed(self) -> dict[str, list[tuple[int, float]]]:
+        """What probes measured: measure -> (step, value) in order of steps."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for step, measure, value in self.trace:
+            if measure.partition("_")[0] not in SPLITS:
+                found.setdefault(measure, []).append((step, value))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, the trace as a list of rows."""

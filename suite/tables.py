@@ -235,14 +235,27 @@ def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float
 
 def show_run(to: Console, result: Result) -> None:
     """The trace of a run, a row per evaluation, and what came of it."""
-    measures = list(dict.fromkeys(measure for _, measure, _ in result.trace))
+    probed = result.probed
     rows: dict[int, dict[str, float]] = {}
     for step, measure, value in result.trace:
-        rows.setdefault(step, {})[measure] = value
+        if measure not in probed:
+            rows.setdefault(step, {})[measure] = value
+    shown = {measure: pairs for measure, pairs in probed.items() if "/" not in measure}
+    for step, values in rows.items():
+        values |= {measure: max(p for p in pairs if p[0] <= step)[1] for measure, pairs in shown.items()}
+    measures = list(dict.fromkeys(measure for values in rows.values() for measure in values))
     table = _columns(("step", *measures), numbers=True)
     for step, values in rows.items():
         table.add_row(str(step), *(number(values[measure]) if measure in values else "" for measure in measures))
-    show(to, *([table] if rows else []), *_outcome(result))
+    show(to, *([table] if rows else []), *_seen(result, len(shown)), *_outcome(result))
+
+
+def _seen(result: Result, shown: int) -> Iterator[str]:
+    """How probes' columns are to be read, and where the rest is."""
+    count_of = sum(map(len, result.probed.values()))
+    if count_of:
+        few = f"{shown} of {len(result.probed)} measures" if shown < len(result.probed) else "probes"
+        yield f"{few}: the value measured last, at the step or before; all {count_of} with --json, or see trace"
 
 
 def _outcome(result: Result) -> Iterator[str]:
