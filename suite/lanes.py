@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from problems.layout import Layout
 from problems.names import Spec, UsageError
 from problems.problem import Problem
 from suite.errors import told
 from suite.objective import LaneOracle, Listener, Objective, rows
-from suite.optimizers.base import LayerFactors
+from suite.row_oracle import RowOracle
 from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings
 from suite.tape import Kernel, Tape, Untraceable
@@ -291,9 +290,9 @@ class Apart:
         self.oracles = [self._oracle(slice(lane, lane + 1)) for lane in range(len(self.specs))]
         self._first = torch.zeros_like(self._values)
 
-    def _oracle(self, row: slice) -> _RowOracle:
+    def _oracle(self, row: slice) -> RowOracle:
         carried = None if self.sampler.carried is None else self.sampler.carried[row]
-        return _RowOracle(self.evaluator(self.problem, 1, tuple(t[row] for t in self.sampler.batch), carried))
+        return RowOracle(self.evaluator(self.problem, 1, tuple(t[row] for t in self.sampler.batch), carried))
 
     @property
     def opens(self) -> bool:
@@ -346,73 +345,3 @@ class Apart:
         for lane in range(len(self.specs)):
             if lane not in lanes:
                 self.errors.setdefault(lane, "set aside")
-
-
-class _RowOracle:
-    """The objective of one lane that knows its gradient at the start of the step beforehand."""
-
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-        self.calls: Counter[str] = Counter()
-        self.asked_first = True  # whether the last step began by asking for the gradient at θ
-        self.first: Tensor | None = None
-        self._known: tuple[Tensor, Tensor] | None = None
-        self._at: tuple[int, int] = (0, 0)
-        self._bound: dict[tuple[str, bool], tuple[list[Tensor], Kernel, list[Tensor]]] = {}
-
-    @property
-    def layout(self) -> Layout:
-        return self.objective.layout
-
-    def begin(self, theta: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
-        """A new step from θ, where the loss and gradient may be known."""
-        self._known, self.first = known, None
-        self._at = (theta.data_ptr(), theta._version)
-
-    def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
-        """Evaluate anew, on a tape of this lane's own."""
-        key = kind, self.first is None  # the first evaluation of a step gives what is carried on
-        if key not in self._bound:
-            places = [rows(1, self.objective.problem.size, t) for t in operands]
-            self._bound[key] = (places, *self.objective.bind(kind, *places, carry=self.first is None))
-        places, action, outputs = self._bound[key]
-        for place, operand in zip(places, operands, strict=True):
-            place[0].copy_(operand.detach())
-        action()
-        return [out[0].clone() for out in outputs]
-
-    def _note(self, kind: str, theta: Tensor, value: Tensor) -> None:
-        self.calls[kind] += 1
-        if self.first is None:
-            self.asked_first = kind == "gradient" and self._at == (theta.data_ptr(), theta._version)
-            self.first = value.clone()
-
-    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        known = self._known is not None and self._at == (theta.data_ptr(), theta._version)
-        value, gradient = self._known if known and self._known else self._ask("gradient", theta)
-        self._note("gradient", theta, value)
-        return value, gradient
-
-    def value(self, theta: Tensor) -> Tensor:
-        (value,) = self._ask("value", theta)
-        self._note("value", theta, value)
-        return value
-
-    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
-        self.calls["hvp"] += 1
-        return self._ask("hvp", theta, v)[0]
-
-    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
-        self.calls["ggn"] += 1
-        return self._ask("ggn", theta, v)[0]
-
-    def hessian(self, theta: Tensor) -> Tensor:
-        self.calls["hvp"] += self.objective.problem.size
-        return self._ask("hessian", theta)[0]
-
-    def factors(self, theta: Tensor, due: Tensor, key: Tensor, t: Tensor, samples: int) -> list[LayerFactors]:
-        before = self.objective.calls["factors"]
-        found = LaneOracle(self.objective).factors(theta, due, key, t, samples)
-        if due:
-            self.calls["factors"] += self.objective.calls["factors"] - before
-        return found

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from problems.names import UsageError
+from problems.problem import problem
 from suite.benchmarks.cases import group
 from suite.benchmarks.ratios import interleaved
 from suite.probes.base import canonical
@@ -32,10 +33,11 @@ def test_probes(benchmark: Any, name: str, text: str, probes: str, lanes: int) -
     """A stretch of steps with probes and their flush against the same stretch without."""
     torch.set_num_threads(1)
     try:
+        made = problem.build(problem.bind(name))
         bare, probed = group(name, text, lanes), group(name, text, lanes)
     except UsageError as missing:
         pytest.skip(str(missing))
-    probing = Probing(probed.problem, canonical(probes), bare.sampler.size, probed)
+    probing = Probing(made, canonical(probes), bare.sampler.size, probed)
     at, there = iter(range(10**9)), iter(range(10**9))
 
     def with_probes() -> None:

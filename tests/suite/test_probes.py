@@ -288,3 +288,20 @@ def test_run_shows_and_stores_what_was_measured(tmp_path):
     steps = [row["step"] for row in again["traces"] if row["measure"] == "gradient_norm/layer1.weight"]
     assert steps == [0, 4, 8, 12, 16]
     assert "best_gradient_norm" not in again["summary"]
+
+
+@pytest.mark.parametrize("name", ["annealed", "continuation", "text_lstm"])
+def test_probes_see_what_a_step_brings_and_what_is_carried_to_it(name, tmp_path):
+    """Gradients of single examples average to the minibatch's only if they see the same."""
+    (tmp_path / "text.txt").write_text("to be or not to be, that is the question: " * 60)
+    problems = {
+        "annealed": "annealed(digits_mlp(hidden=(9,)), steps=6, stages=3)",
+        "continuation": "continuation(digits_mlp(hidden=(9,)), sigma=1.0, steps=6, stages=3)",
+        "text_lstm": f"text_lstm('{tmp_path / 'text.txt'}', length=8, embedding=4, hidden=6)",
+    }
+    units = "dead_units(every=2), " if name == "annealed" else ""
+    text = units + "gradient_noise(every=2, minibatches=2), curvature(every=2), cosine_full(every=2)"
+    runs = [run(problems[name], "sgd(lr=0.5)", text, seed=seed, batch_size=8, steps=7) for seed in (0, 1)]
+    together = train(runs)
+    assert [result.status for result in together] == ["done", "done"], together[0].detail
+    assert rows(train(runs[1:])[0]) == rows(together[1])
