@@ -1,0 +1,204 @@
+"""The page in a browser: headless Chromium, without a network, as wide as a desk and as a phone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+from reported import NAMES, made_up
+
+from analysis.figures import DARK, LIGHT
+from suite.cli import cli
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = made_up(tmp_path_factory.mktemp("results"), "digits_mlp")
+    done = CliRunner().invoke(cli, ["report", "--results", str(results)])
+    assert done.exit_code == 0, done.output
+    return results / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, page_file: Path) -> Iterator[Any]:
+    yield from opened(browser, page_file, 1280, "light")
+
+
+def opened(browser: Any, page_file: Path, width: int, scheme: str) -> Iterator[Any]:
+    """The page; whatever it says on the console or asks of the network fails the test."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, accept_downloads=True
+    )
+    made = context.new_page()
+    wrong: list[str] = []
+    made.on("console", lambda message: wrong.append(message.text))
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else wrong.append(asked.url))
+    made.goto(page_file.as_uri())
+    yield made
+    context.close()
+    assert wrong == []
+
+
+def column(page: Any, at: int) -> list[str]:
+    """A column of the verdict table as it is shown."""
+    return page.locator("#p-digits-mlp-verdicts tbody tr").evaluate_all(
+        f"rows => rows.map(r => r.cells[{at}].innerText)"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_and_keeps_to_the_light_of_the_system(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+    for page in opened(browser, page_file, width, scheme):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        paper = page.evaluate("getComputedStyle(document.querySelector('.block')).backgroundColor")
+        expected = {"light": LIGHT, "dark": DARK}[scheme].paper
+        assert paper == f"rgb({', '.join(str(int(expected[i : i + 2], 16)) for i in (1, 3, 5))})"
+        for box in page.locator(".chart:not([hidden]) svg").evaluate_all(
+            "all => all.map(s => [s.getBoundingClientRect().width, s.getBoundingClientRect().right])"
+        ):
+            assert 200 < box[0] <= width and box[1] <= width
+        smallest = page.evaluate(
+            "Math.min(...[...document.querySelectorAll('.chart:not([hidden]) svg text')]"
+            ".map(t => parseFloat(getComputedStyle(t).fontSize) * Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b)))"
+        )
+        assert smallest > 7.5
+
+
+def test_light_and_dark_can_be_switched(page: Any) -> None:
+    def paper() -> str:
+        return page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper')").strip()
+
+    assert paper() == LIGHT.paper
+    page.click(".theme")
+    assert paper() == DARK.paper
+    page.click(".theme")
+    assert paper() == LIGHT.paper
+
+
+def test_tables_sort_by_number_and_by_name(page: Any) -> None:
+    heads = page.locator("#p-digits-mlp-verdicts th")
+    names = [text.strip() for text in heads.all_inner_texts()]
+    at = names.index("test accuracy")
+    shown = column(page, at)
+    values = [float(text.split()[0]) for text in shown]
+    assert values == sorted(values, reverse=True)
+    heads.nth(at).locator("button").click()
+    assert [float(text.split()[0]) for text in column(page, at)] == sorted(values)
+    assert heads.nth(at).get_attribute("aria-sort") == "ascending"
+    heads.nth(at).locator("button").click()
+    assert [float(text.split()[0]) for text in column(page, at)] == sorted(values, reverse=True)
+    heads.nth(0).locator("button").click()
+    sorted_names = [text.split()[0] for text in column(page, 0)]
+    assert sorted_names == sorted(sorted_names)
+    assert page.locator("#p-digits-mlp-verdicts th[aria-sort]").count() == 1
+
+
+def test_steps_and_seconds_are_switched_for_all_figures(page: Any) -> None:
+    figures = page.locator("figure:has(.switch)")
+    assert figures.count() >= 2
+    words = "seconds on a processor, 1 thread"
+    figures.first.get_by_role("button", name=words).click()
+    for i in range(figures.count()):
+        shown = figures.nth(i).locator(".chart:not([hidden])")
+        assert shown.count() == 1
+        assert shown.get_attribute("data-variant") == words
+        assert "seconds" in (shown.locator("svg").text_content() or "")
+    figures.nth(1).get_by_role("button", name="steps").click()
+    assert figures.first.locator(".chart:not([hidden])").get_attribute("data-variant") == "steps"
+
+
+def test_an_optimizer_is_brought_forward_everywhere(page: Any) -> None:
+    assert set(page.locator(".key button").all_inner_texts()) == set(NAMES)
+
+    def faint() -> set[str]:
+        return set(
+            page.locator("figure:has(.switch) .chart:not([hidden]) [data-s]").evaluate_all(
+                "all => all.filter(e => getComputedStyle(e).opacity < 0.5).map(e => e.dataset.s)"
+            )
+        )
+
+    assert faint() == set()
+    page.locator(".key button").first.click()
+    assert faint() == {"1", "2"}
+    page.locator(".key button").nth(1).click()
+    assert faint() == {"2"}
+    for i in range(2):
+        page.locator(".key button").nth(i).click()
+    assert faint() == set()
+
+
+def test_figures_say_the_values_that_are_pointed_at(page: Any) -> None:
+    svg = page.locator("figure:has(.switch) .chart:not([hidden]) svg").first
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    assert page.locator("#tip").is_hidden()
+    page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.4)
+    said = page.locator("#tip").inner_text()
+    assert re.search(
+        r"^(adam|sgd|clip\(sgd, norm=1\.0\))\nstep \d+\ntest accuracy 0\.\d+ \[0\.\d+, 0\.\d+\]\nruns 12$", said
+    )
+    page.mouse.move(2, 2)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_tables_are_copied_in_three_forms(page: Any) -> None:
+    page.evaluate("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    table = page.locator("#p-digits-mlp-verdicts")
+
+    def copied(form: str) -> list[str]:
+        table.get_by_role("button", name=form).click()
+        return page.evaluate("window.copied").splitlines()
+
+    rows = table.locator("tbody tr").count()
+    plain = copied("CSV")
+    assert plain[0].startswith("optimizer,start,verdict,test accuracy,")
+    assert len(plain) == 1 + rows
+    assert any(line.startswith('"clip(sgd, norm=1.0) ') for line in plain)
+    assert copied("Markdown")[1].startswith("| --- | --- |")
+    latex = copied("LaTeX")
+    assert latex[0].startswith(r"\begin{tabular}{lllrr") and latex[-1] == r"\end{tabular}"
+    assert any(r"glorot\_normal" in line for line in latex)
+
+
+def test_figures_are_saved(page: Any, tmp_path: Path) -> None:
+    figure = page.locator("figure:has(.switch)").first
+    for form, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG"), ("CSV", b"optimizer,step,median")):
+        with page.expect_download() as saved:
+            figure.get_by_role("button", name=form, exact=True).click()
+        path = tmp_path / saved.value.suggested_filename
+        saved.value.save_as(path)
+        assert path.read_bytes().startswith(start)
+        assert path.name == f"digits-mlp-test-accuracy-by-steps.{form.lower()}"
+        if form == "SVG":
+            ET.parse(path)
+            assert "var(" not in path.read_text() and LIGHT.series[0] in path.read_text()
+
+
+def test_it_prints_on_white_without_its_controls(page: Any) -> None:
+    page.click(".theme")
+    page.emulate_media(media="print")
+    assert (
+        page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper')").strip() == LIGHT.paper
+    )
+    assert page.locator(".theme").is_hidden() and page.locator(".tools").first.is_hidden()
+    assert page.pdf()[:4] == b"%PDF"
