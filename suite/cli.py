@@ -161,6 +161,8 @@ def run(**options: Any) -> None:
 @_DATA
 @click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="To spend on each, about.")
 @click.option("--compare", nargs=2, metavar="A B", help="How much more a step of A costs than one of B, by turns.")
+@click.option("--update", metavar="NAMES", help="Only the updates of these, or of all, on one flat vector.")
+@click.option("--sizes", default="1e4,1e5,1e6,1e7", show_default=True, help="Numbers of parameters for --update.")
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where costs are kept.")
 @click.option("--figure", metavar="FILE", help="Bars of the parts of a step, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -36,6 +36,8 @@ def cost(
     device: str,
     seconds: float,
     compare: tuple[str, str] | None,
+    update: str | None,
+    sizes: str,
     results: str,
     figure: str | None,
     as_json: bool,
@@ -45,14 +47,17 @@ def cost(
     import sys
 
     check_device(device)
+    if figure is not None and Path(figure).suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise UsageError(f"cost: figure must end in .svg, .png or .pdf, got {figure!r}")
+    if update is not None:
+        return _update(update, problems, compare, sizes=sizes, dtype=dtype, device=device, seconds=seconds,
+                       results=results, figure=figure, as_json=as_json, quiet=quiet)  # fmt: skip
     named = [problem.bind(spec) for spec in parse_list(problems or PROBLEMS)]
     settings = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if compare is not None:
         texts = [optimizer.bind(text) for text in compare]
         return _compare(named, texts, settings, seconds, as_json)
     texts = [optimizer.bind(spec) for spec in parse_list(optimizers or OPTIMIZERS)]
-    if figure is not None and Path(figure).suffix.lower() not in (".svg", ".png", ".pdf"):
-        raise UsageError(f"cost: figure must end in .svg, .png or .pdf, got {figure!r}")
     for at in named:
         problem.build(at)  # what cannot be made is said before anything is measured
     costs = []
@@ -69,6 +74,14 @@ def cost(
     if figure is not None:
         draw(costs, figure)
     return 0
+
+
+def _update(names: str, problems: str, compare: Any, **options: Any) -> int:
+    from suite.update_command import update
+
+    if problems or compare is not None:
+        raise UsageError("cost: --update measures by itself, without problems or --compare")
+    return update(names=names, **options)
 
 
 def _measure(at: Spec, text: Spec, settings: dict[str, Any], seconds: float) -> Cost:
