@@ -146,6 +146,7 @@ def _joined(parts: list[tuple[Tensor, Tensor]], change: Callable[[Tensor], Tenso
 
 def _batch(path: Path, known: _Set) -> tuple[Tensor, Tensor]:
     """Pixels [n, 3072] as bytes, and labels [n]."""
+    import numpy as np
     import torch
 
     raw = folders.contents(path)
@@ -154,6 +155,8 @@ def _batch(path: Path, known: _Set) -> tuple[Tensor, Tensor]:
         pixels, labels = entries["data"], torch.tensor(entries[known.labels])
     except Exception as error:  # unpickling arbitrary bytes can fail in any way
         raise folders.damaged(path, f"is not a batch of {known.theirs} ({type(error).__name__}: {error})") from error
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or labels.dtype != torch.int64:
+        raise folders.damaged(path, "needs images in bytes and labels that are whole numbers")
     if pixels.ndim != 2 or pixels.shape[1] != 3072 or len(pixels) != len(labels) or not len(labels):
         raise folders.damaged(path, f"needs images [n, 3072] and n labels, has {pixels.shape} and {len(labels)}")
     if not 0 <= int(labels.min()) <= int(labels.max()) < known.classes:

@@ -69,4 +69,6 @@ def load(seed: int = 0) -> Splits:
         row = [tables.number(path, line[name], f"row {i}, column {name!r}") for name in (*numbers, TARGET)]
         x.append(row[:-1] + [float(line[CATEGORY] == kind) for kind in KINDS])
         y.append(row[-1])
-    return tables.divided(NAME, np.array(x), np.array(y), classes=False, seed=seed)
+    inputs, values = np.array(x), np.array(y)
+    tables.need_finite(path, inputs, values)
+    return tables.divided(NAME, inputs, values, classes=False, seed=seed)

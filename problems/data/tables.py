@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ def resolve(file: str) -> Path:
     raise DataMissing(f"{file}: no such file; looked for {', '.join(map(str, candidates))}")
 
 
-def read(file: str, target: str = "") -> Table:
+def read(file: str, target: str = "", *, words: bool = False) -> Table:
     """Inputs and targets of a table.
 
-    * ``.csv``: a header line, numbers; the target is the named column, by default the last.
+    * ``.csv``: a header line, numbers; the target is the named column, by default the last. With
+      ``words`` it may also hold words, which become 0, 1, … in alphabetical order.
     * ``.npz``: arrays ``x`` [n, ...] and ``y`` [n].
     * ``.libsvm``, ``.svm``, or any other name: lines ``target index:value …``, indices from 1.
 
@@ -48,13 +50,18 @@ def read(file: str, target: str = "") -> Table:
     """
     path = resolve(file)
     kind = Path(path.stem if path.suffix in (".gz", ".xz") else path.name).suffix
-    reader = {".csv": _csv, ".npz": _npz}.get(kind, _libsvm)
-    x, y = reader(path, target)
-    _need_finite(path, x, y)
+    readers: dict[str, Callable[[Path, str], Table]] = {".csv": partial(_csv, words=words), ".npz": _npz}
+    x, y = readers.get(kind, _libsvm)(path, target)
+    need_finite(path, x, y)
     return x, y
 
 
-def _need_finite(path: Path, x: Any, y: Any) -> None:
+def need_finite(path: Path, x: Any, y: Any) -> None:
+    """Refuse a table without rows, or with values that are missing or infinite.
+
+    Raises:
+        DataDamaged: says how many rows have one and which is the first.
+    """
     import numpy as np
 
     if not len(x):
@@ -72,23 +79,40 @@ def _text(path: Path) -> str:
         raise damaged(path, f"is not text: {error}") from error
 
 
-def _csv(path: Path, target: str) -> Table:
+def _csv(path: Path, target: str, words: bool) -> Table:
     import numpy as np
 
-    lines = list(csv.reader(io.StringIO(_text(path))))
+    try:
+        lines = list(csv.reader(io.StringIO(_text(path), newline="")))
+    except csv.Error as error:
+        raise damaged(path, f"is not a table: {error}") from error
     if len(lines) < 2:
         raise damaged(path, "needs a header line and at least one row")
+    if all(_is_number(name) for name in lines[0]):
+        raise damaged(path, f"needs a header line with the columns' names, begins with {','.join(lines[0])[:60]}")
     header, rows = lines[0], [line for line in lines[1:] if line]
     if target and target not in header:
         raise UsageError(f"{path}: no column {target!r}; there are {', '.join(header)}")
     at = header.index(target) if target else len(header) - 1
-    values = np.empty((len(rows), len(header)))
     for i, row in enumerate(rows):
         if len(row) != len(header):
             raise damaged(path, f"row {i + 1} has {len(row)} fields, the header {len(header)}")
+    if words and any(row[at].strip() and not _is_number(row[at]) for row in rows):
+        rank = {word: str(i) for i, word in enumerate(sorted({row[at] for row in rows if row[at].strip()}))}
+        rows = [[*row[:at], rank.get(row[at], ""), *row[at + 1 :]] for row in rows]
+    values = np.empty((len(rows), len(header)))
+    for i, row in enumerate(rows):
         for j, entry in enumerate(row):
             values[i, j] = number(path, entry, f"row {i + 1}, column {header[j]!r}")
     return np.delete(values, at, axis=1), values[:, at]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def number(path: Path, text: str, where: str) -> float:
@@ -107,11 +131,12 @@ def _npz(path: Path, target: str) -> Table:
             if not {"x", "y"} <= set(arrays.files):
                 raise damaged(path, f"must have arrays x and y, has {', '.join(arrays.files) or 'none'}")
             x, y = arrays["x"], arrays["y"]
+            x, y = x.astype(float), y.astype(float)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         raise error if isinstance(error, UsageError) else damaged(path, str(error)) from error
     if x.ndim < 1 or y.ndim != 1 or len(x) != len(y):
         raise damaged(path, f"needs x [n, ...] and y [n], has {x.shape} and {y.shape}")
-    return x.reshape(len(x), -1).astype(float), y.astype(float)
+    return x.reshape(len(x), -1), y
 
 
 def _libsvm(path: Path, target: str) -> Table:
@@ -153,7 +178,7 @@ def split(file: str, target: str = "", *, classes: bool, seed: int = 0) -> Split
         DataMissing, DataDamaged: see :func:`read`.
         UsageError: fewer than 8 rows, or with ``classes`` fewer than 2 or more than 1000 distinct targets.
     """
-    x, y = read(file, target)
+    x, y = read(file, target, words=classes)
     return divided(file, x, y, classes=classes, seed=seed)
 
 

@@ -155,7 +155,7 @@ def table_logistic(file: str, target: str = "", decay: NonNegative = 0.0, data_s
 
     Args:
         file: a path, as given or below SUITE_DATA (``problems.data.tables.read`` has the formats).
-        target: the column of a CSV file that holds the class; the last by default.
+        target: the column of a CSV file that holds the class, a number or a word; the last by default.
 
     Source: the file; *Deep Learning*, section 6.2.2.3.
     """

@@ -177,6 +177,10 @@ def test_batches_are_joined_in_order(place, tmp_path) -> None:
         ({"labels": [0, 1]}, "n labels"),
         ({"data": np.zeros((6, 100), np.uint8)}, r"needs images \[n, 3072\]"),
         ({"data": Path("a path is not data")}, "which image data do not need"),
+        ({"data": np.zeros((6, 3072))}, "needs images in bytes"),
+        ({"data": [[0] * 3072] * 6}, "needs images in bytes"),
+        ({"labels": [0.5] * 6}, "labels that are whole numbers"),
+        ({"labels": ["cat"] * 6}, "is not a batch of CIFAR10"),
     ],
 )
 def test_wrong_batches_are_named(changes, wrong, tmp_path) -> None:

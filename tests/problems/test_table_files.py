@@ -100,6 +100,9 @@ WRONG = [
     ("t.csv", "a,b\n1,nan\n", "missing or infinite"),
     ("t.csv", "a,b\n", "needs a header line and at least one row"),
     ("t.csv", "", "needs a header line"),
+    ("t.csv", "1,2\n3,4\n", "needs a header line with the columns' names, begins with 1,2"),
+    ("t.csv", "a,b\n1,inf\n", "missing or infinite"),
+    ("t.csv.gz", "no gzip", "gzip"),
     ("t.svm", "", "has no rows"),
     ("t.svm", "1 0:3\n", "line 1: expected index:value with an index from 1, got '0:3'"),
     ("t.svm", "1 2:3\n1 7\n", "line 2: expected index:value"),
@@ -115,6 +118,25 @@ def test_what_is_wrong_is_said(name, text, wrong, tmp_path) -> None:
         tables.read(str(tmp_path / name))
     assert str(tmp_path / name) in str(raised.value)
     assert wrong in str(raised.value)
+
+
+def test_words_in_the_target_column_are_classes(tmp_path) -> None:
+    rows = [f"{i / 7},{('setosa', 'versicolor', 'virginica')[i % 3]}" for i in range(30)]
+    (tmp_path / "iris.csv").write_text("sepal_length,species\n" + "\n".join(rows) + "\n")
+    data = tables.split(str(tmp_path / "iris.csv"), classes=True)
+    labels = torch.cat([part.tensors[1] for part in data if part is not None])
+    assert torch.bincount(labels).tolist() == [10, 10, 10]
+    with pytest.raises(DataDamaged, match="row 1, column 'species' is 'setosa', not a number"):
+        tables.split(str(tmp_path / "iris.csv"), classes=False)
+    (tmp_path / "gap.csv").write_text("a,b\n1,yes\n2,\n")
+    with pytest.raises(DataDamaged, match="1 rows have a missing or infinite value, the first is row 2"):
+        tables.read(str(tmp_path / "gap.csv"), words=True)
+
+
+def test_arrays_of_words_are_refused(tmp_path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.array([["a"], ["b"]]), y=np.array([0, 1]))
+    with pytest.raises(DataDamaged, match=r"t\.npz: could not convert string to float"):
+        tables.read(str(tmp_path / "t.npz"))
 
 
 def test_wrong_requests(tmp_path) -> None:
@@ -153,4 +175,12 @@ def test_housing_leaves_incomplete_rows_out(tmp_path, monkeypatch) -> None:
     write_housing(tmp_path, [*rows, "3,1,5,MARS"])
     with pytest.raises(DataDamaged, match=r"row 21: ocean_proximity must be one of .* got 'MARS'"):
         housing.load()
+    for row, wrong in [
+        ("nan,1,5,INLAND", "the first is row 21"),
+        ("3,1", "row 21: ocean_proximity"),
+        ("3,x,5,INLAND", "'x'"),
+    ]:
+        write_housing(tmp_path, [*rows, row])
+        with pytest.raises(DataDamaged, match=rf"housing\.csv: .*{wrong}"):
+            housing.load()
     housing.load.cache_clear()
