@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def adopt(found: Any, name: str) -> Entry[Optimizer] | None:
 
     if not issubclass(found, torch.optim.Optimizer):
         return None
-    settings = tuple(p for p in parameters_of(found.__init__, _OWN) if p.required or _literal(p.default))
+    settings = tuple(_settings(found, name))
     return Entry(name, _factory(found), settings, {"tune": _tuned(settings), "family": "torch.optim"})
 
 
@@ -55,6 +56,30 @@ def _member(package: ModuleType, family: str, member: str) -> Entry[Optimizer]:
         hint = f"; did you mean {family}.{near[0]}?" if near else ""
         raise UsageError(f"unknown optimizer '{family}.{member}': {package.__name__} has no such optimizer{hint}")
     return entry
+
+
+def _settings(found: Any, name: str) -> Iterator[Parameter]:
+    """What of a class's constructor can be set in text."""
+    annotated = {p.name for p in inspect.signature(found.__init__).parameters.values() if p.annotation is not p.empty}
+    for parameter in parameters_of(found.__init__, _OWN):
+        if parameter.required and parameter.kind == "nested":
+            if parameter.name in annotated:
+                raise UsageError(
+                    f"{name}: {found.__name__} is made of its {parameter.name}, an object that text cannot give; for "
+                    "what wraps another optimizer see the strategies (python -m suite list optimizers)"
+                )
+            yield replace(parameter, kind="number")
+        elif parameter.required or _accepted(parameter):
+            yield parameter
+
+
+def _accepted(parameter: Parameter) -> bool:
+    """Whether the default of a setting is one that text could give for it."""
+    try:
+        parameter.check("", parameter.default)
+    except UsageError:
+        return False
+    return _literal(parameter.default)
 
 
 def _literal(value: Any) -> bool:
