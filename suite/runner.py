@@ -229,6 +229,7 @@ class _Group:
         if hasattr(self, "probing"):
             summary.update({f"probe_{kind}_calls": n for kind, n in sorted(self.probing.calls.items())})
         summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
+        summary |= {f"{name}_data": split.fingerprint for name, split in self.made.splits.items()}
         trace = tuple(sorted(record.trace + record.probed, key=lambda row: row[0]))
         self.on_result(Result(record.run, status, detail, trace, summary, environment(record.run.device)))
 

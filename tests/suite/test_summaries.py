@@ -1,4 +1,4 @@
-"""What is above the least loss that theory gives, through the runner."""
+"""What a run sums up: the loss above the least that theory gives, and which data it saw."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def test_an_autoencoder_comes_as_close_to_pca_as_it_trains() -> None:
 
 def test_a_least_loss_of_0_has_nothing_to_add() -> None:
     assert "final_train_excess" not in trained("coupled_pair", "sgd", steps=2)
+
+
+def test_a_result_names_the_content_of_its_data() -> None:
+    one, exact, other = (
+        trained(f"linear_regression(features=3, data_seed={seed})", "sgd", steps=1, dtype=dtype)
+        for seed, dtype in ((0, "float32"), (0, "float64"), (1, "float32"))
+    )
+    made = problem.build(problem.bind("linear_regression(features=3)"))
+    for name, split in made.splits.items():
+        assert one[f"{name}_data"] == exact[f"{name}_data"] == split.fingerprint != other[f"{name}_data"]
