@@ -216,6 +216,33 @@ def spectrum(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("problem")
+@click.argument("optimizer")
+@click.option("--probes", default="gradient_norm", show_default=True, metavar="NAMES", help="What is measured.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many, from --seed on.")
+@click.option("--at", metavar="STEPS", help="Rows of the table: 0,100,1000, or log:1000.  [default: log:LAST]")
+@click.option("--window", type=click.IntRange(1), help="Steps of the figure's running mean.  [default: a 40th of all]")
+@click.option("--figure", metavar="FILE", help="Every measurement, and running means, as .svg, .png or .pdf.")
+@click.option("--initializer", default="default", show_default=True, help="Where training starts.")
+@click.option("--steps", type=int, help="How many steps.")
+@click.option("--epochs", type=int, help="How many epochs.  [default: the problem's]")
+@click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--grow-every", type=int, default=0, metavar="N", help="Double the minibatches after each N steps.")
+@click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
+@click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
+@_shared
+def trace(**options: Any) -> None:
+    """Measure along the training of OPTIMIZER on PROBLEM: gradient norms, curvature, noise, units.
+
+    Figure 8.1 of Deep Learning: trace mnist_2c2d sgd --figure fig.svg
+    """
+    from suite.trace_command import trace
+
+    sys.exit(trace(**options))
+
+
+@cli.command()
 @click.argument("name")
 @_DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")

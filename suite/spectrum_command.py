@@ -88,7 +88,7 @@ def steps_of(text: str) -> list[int]:
     kind, _, last = text.rpartition(":")
     parts = [last] if kind == "log" else text.split(",")
     if kind not in ("", "log") or not all(part.strip().isdecimal() for part in parts):
-        raise UsageError(f"spectrum: at must be steps such as 0,100,1000 or log:1000, got {text!r}")
+        raise UsageError(f"at must be steps such as 0,100,1000 or log:1000, got {text!r}")
     return log_spaced(int(last)) if kind == "log" else sorted({int(part) for part in parts})
 
 

@@ -18,6 +18,7 @@ from suite.optimizers import optimizer
 from suite.progress import count, span
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console, RenderableType
     from rich.table import Table
 
@@ -247,7 +248,7 @@ def show_run(to: Console, result: Result) -> None:
     table = _columns(("step", *measures), numbers=True)
     for step, values in rows.items():
         table.add_row(str(step), *(number(values[measure]) if measure in values else "" for measure in measures))
-    show(to, *([table] if rows else []), *_seen(result, len(shown)), *_outcome(result))
+    show(to, *([table] if rows else []), *_seen(result, len(shown)), *outcome(result))
 
 
 def _seen(result: Result, shown: int) -> Iterator[str]:
@@ -258,7 +259,16 @@ def _seen(result: Result, shown: int) -> Iterator[str]:
         yield f"{few}: the value measured last, at the step or before; all {count_of} with --json, or see trace"
 
 
-def _outcome(result: Result) -> Iterator[str]:
+def trace_table(rows: pd.DataFrame) -> Table:
+    """A row for each step, a column for each measure."""
+    table = _columns(("step", *map(str, rows.columns)), numbers=True)
+    for step, values in rows.iterrows():
+        table.add_row(str(step), *("" if math.isnan(value) else number(value) for value in values))
+    return table
+
+
+def outcome(result: Result, brief: bool = False) -> Iterator[str]:
+    """What came of a run, what it was, and unless ``brief`` what it was measured on."""
     run, summary = result.run, result.summary
     yield f"{result.status}{f': {result.detail}' if result.detail else ''}"
     yield f"{problem.short(parse(run.problem))}, {optimizer.short(parse(run.optimizer))}, seed {run.seed}, run {run.id}"
@@ -267,7 +277,7 @@ def _outcome(result: Result) -> Iterator[str]:
         yield f"target {summary['target']} of {number(summary['target_value'])}: " + (
             "not reached" if step is None else f"reached at step {step}"
         )
-    if result.environment:
+    if result.environment and not brief:
         yield _measured(result.environment, run.dtype)
 
 

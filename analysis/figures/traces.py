@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,19 +30,21 @@ def traces(
     title: str = "",
     palette: Palette | None = None,
     why_empty: str = "no gradient was measured along training; python -m suite trace does",
+    window: int | None = None,
     **options: Any,
 ) -> Chart:
-    """Each measurement as a dot, and a running median through them.
+    """Each measurement as a dot, and a running median (or mean) through them.
 
     Args:
         table: columns ``step``, ``value``, and the one that ``by`` names.
+        window: measurements over which the line is the running mean instead.
     """
-    draw = partial(_draw, table=table, measure=measure, by=by, why_empty=why_empty)
+    draw = partial(_draw, table=table, measure=measure, by=by, why_empty=why_empty, window=window)
     words = title or f"{measure[:1].upper()}{measure[1:]} along training"
     return Chart(name, words, [draw], palette=palette or Palette(), table=table, **options)
 
 
-def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty: str) -> None:
+def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty: str, window: int | None) -> None:
     shown = table[np.isfinite(table["value"].astype(float))] if len(table) else table
     if shown.empty:
         panel.empty(why_empty)
@@ -59,7 +61,7 @@ def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty
         if len(step) > WINDOW:
             (dots,) = axis.plot(step[every], value[every], ".", color=colour, ms=2.6, alpha=0.35, mew=0)
             panel.tag(dots, str(name))
-        line = running_median(value, WINDOW) if len(step) > WINDOW else value
+        line = running(value, window or WINDOW, "mean" if window else "median") if len(step) > WINDOW else value
         (drawn,) = axis.plot(step[every], line[every], color=colour, ls=panel.palette.dashes(str(name)), zorder=3)
         panel.tag(drawn, str(name))
         for x, y in zip(step[every], line[every], strict=True):
@@ -70,8 +72,8 @@ def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty
     axis.grid(False, axis="x")
 
 
-def running_median(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """The median of the ``window`` values around each one, of fewer near the ends."""
+def running(values: NDArray[np.float64], window: int, what: Literal["mean", "median"]) -> NDArray[np.float64]:
+    """The mean or median of the ``window`` values around each one, of fewer near the ends."""
     import pandas as pd
 
-    return pd.Series(values).rolling(window, center=True, min_periods=1).median().to_numpy()
+    return pd.Series(values).rolling(window, center=True, min_periods=1).agg(what).to_numpy()
