@@ -42,6 +42,11 @@ class Entry(Generic[T]):
         return lines[0].rstrip(".") if lines else ""
 
     @property
+    def wraps(self) -> bool:
+        """Whether it makes one thing of another of its kind: a strategy, or a transform."""
+        return any(p.kind == "nested" and not isinstance(p.bound, In) for p in self.parameters)
+
+    @property
     def tune(self) -> Mapping[str, Range]:
         """Where tuning searches: setting -> range."""
         return self.meta.get("tune", {})

@@ -19,7 +19,17 @@ import click
 from problems.names import UsageError
 from suite import __version__
 
-KINDS = ["problems", "optimizers", "initializers", "biases", "schedules", "probes"]
+KINDS = [
+    "problems",
+    "transforms",
+    "optimizers",
+    "strategies",
+    "initializers",
+    "biases",
+    "schedules",
+    "stops",
+    "probes",
+]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -118,6 +128,7 @@ def _shared(command: Any) -> Any:
 @click.option("--trials", type=int, default=11, show_default=True, help="Settings tried of each optimizer.")
 @click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--stop", default="", metavar="RULE", help="What may end a run sooner, such as early(patience=5).")
 @click.option("--jobs", type=click.IntRange(1), help="Processes to train in.  [default: one per core]")
 @click.option("--dry-run", is_flag=True, help="Say what would run and about how long it would take.")
 @_shared
@@ -142,6 +153,7 @@ def compare(**options: Any) -> None:
 @click.option("--grow-every", type=int, default=0, metavar="N", help="Double the minibatches after each N steps.")
 @click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
+@click.option("--stop", default="", metavar="RULE", help="What may end it sooner, such as early(patience=5).")
 @click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
 @click.option("--probes", default="", metavar="NAMES", help="What is measured along the way, separated by commas.")
 @_shared

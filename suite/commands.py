@@ -109,6 +109,7 @@ def one_run(
     order: str,
     seed: int,
     eval_every: str | None,
+    stop: str,
     device: str,
     dtype: str,
 ) -> Run:
@@ -139,6 +140,7 @@ def one_run(
         grow_every=grow_every,
         probes=probes,
         order=order,
+        stop=stop,
         device=device,
         dtype=dtype,
     )

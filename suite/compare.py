@@ -123,8 +123,9 @@ def _cost(task: Task, measure: str, result: Result) -> float:
 
 
 def _final(result: Result) -> dict[str, float]:
-    """The last value of each measure."""
-    return {measure: value for _, measure, value in result.trace}
+    """The last value of each measure; where the run's stopping rule keeps the best evaluation, that one's."""
+    end = result.summary.get("best_step", math.inf)
+    return {measure: value for step, measure, value in result.trace if step <= end}
 
 
 def _median(values: Sequence[float]) -> float:

@@ -37,7 +37,8 @@ def group_key(run: Run) -> tuple[Any, ...]:
     """What runs must have in common to train as lanes: all but numbers, seeds and initializers."""
     from suite.settings import structure
 
-    budget = (run.steps, run.eval_every, run.batch_size, run.order, run.until_target, run.grow_every, run.probes)
+    ends = (run.until_target, run.stop)
+    budget = (run.steps, run.eval_every, run.batch_size, run.order, run.grow_every, *ends, run.probes)
     return (run.problem, structure(parse(run.optimizer)), *budget, run.device, run.dtype)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from problems.problem import Batch, Data, Problem, streams
 from suite.lift import over_lanes
+from suite.objective import Objective
 
 EXAMPLES = 1000  # in one pass; fixed, so that a lane's sums do not depend on the lanes beside it
 STREAMS = 50  # places of a split that are read on from at once where a state is carried, whatever the run's batch
@@ -87,3 +88,13 @@ def _width(problem: Problem) -> int:
     units = sum(p.shape[0] * (area if len(p.shape) == 4 else 1) for p in problem.layout if p.role == "weight")
     time = max((t.shape[1] for t in problem.train.tensors if t.dim() == 3), default=1)
     return example + units * time
+
+
+def gradient_norms(problem: Problem, theta: Tensor) -> Tensor:
+    """‖∇L‖ of each θ [lanes, D] over the whole training split, in training as in the end of its course; [lanes]."""
+    total = torch.zeros_like(theta)
+    for batch in _chunks(problem.train, len(problem.train)):
+        own = tuple(t.expand(len(theta), *t.shape) for t in batch)
+        _, gradients = Objective(problem, len(theta), own, taped=False).gradient(theta)
+        total += gradients * (len(batch[0]) / len(problem.train))
+    return total.square().sum(1).sqrt()

@@ -17,6 +17,7 @@ from suite.initializers import bias, initializer
 from suite.optimizers import optimizer
 from suite.probes import probe
 from suite.schedules import schedule
+from suite.stopping import stop
 
 if TYPE_CHECKING:
     from suite.compare import Comparison, Row
@@ -29,7 +30,15 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "biases": bias,
     "schedules": schedule,
     "probes": probe,
+    "stops": stop,
 }
+WRAPPERS = {"transforms": "problems", "strategies": "optimizers"}  # what makes one of these of another
+
+
+def entries(kind: str) -> list[Entry[Any]]:
+    """What is listed as a kind: ``problems`` without the transforms, ``optimizers`` without the strategies."""
+    found = list(REGISTRIES[WRAPPERS.get(kind, kind)])
+    return [e for e in found if e.wraps is (kind in WRAPPERS)] if kind in (*WRAPPERS, *WRAPPERS.values()) else found
 
 
 def to_json(value: Any) -> str:

@@ -22,12 +22,12 @@ def show_names(kinds: Sequence[str], as_json: bool, full: bool = False) -> None:
         full: make each problem whose data is here, to tell what it is now and on these data.
     """
     if as_json:
-        found = {kind: [_of_name(entry, kind, full) for entry in export.REGISTRIES[kind]] for kind in kinds}
+        found = {kind: [_of_name(entry, kind, full) for entry in export.entries(kind)] for kind in kinds}
         click.echo(export.to_json(found))
         return
     to = tables.console(sys.stdout)
     for kind in kinds:
-        rows = [(entry.name, line) for entry in export.REGISTRIES[kind] for line in _lines(entry, kind, full)]
+        rows = [(entry.name, line) for entry in export.entries(kind) for line in _lines(entry, kind, full)]
         tables.show_lines(to, kind if len(kinds) > 1 else "", rows)
     if "optimizers" in kinds:
         tables.show(to, "Any torch.optim class works as torch.<Name>, your own as file.py:Name.")

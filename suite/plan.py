@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from problems.names import Spec, UsageError, parse_list
@@ -13,6 +13,7 @@ from suite.environment import check_device
 from suite.initializers import NotApplicable, initializer
 from suite.optimizers import optimizer
 from suite.spec import Run
+from suite.stopping import rule_of, stop
 from suite.tuning import Trial, trials
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Question:
         trials: settings tried of each optimizer.
         seeds: fresh seeds on which the best setting is run again.
         steps, batch_size: of every run; None for each problem's own.
+        stop: a stopping rule of every run (``suite.stopping``); empty for none.
     """
 
     problems: str = ""
@@ -45,6 +47,7 @@ class Question:
     batch_size: int | None = None
     device: str = "cpu"
     dtype: str = "float32"
+    stop: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +104,9 @@ class Contestant:
         return self.question.batch_size is None and wants_all(self.trials[0].spec)
 
     def tuning_runs(self, trial: Trial) -> list[Run]:
-        """The runs that decide how good a trial is: only their ends are looked at."""
-        return [self._run(trial, seed, max(self.task.steps, 1)) for seed in TUNING_SEEDS]
+        """The runs that decide how good a trial is: only their ends are looked at, unless a rule may end them."""
+        every = self.task.steps // EVALUATIONS if self.question.stop else self.task.steps
+        return [self._run(trial, seed, max(every, 1)) for seed in TUNING_SEEDS]
 
     def evaluation_runs(self, trial: Trial) -> list[Run]:
         """The runs that are reported."""
@@ -120,6 +124,7 @@ class Contestant:
             batch_size=0 if self.full_batch else self.task.batch_size,
             device=self.question.device,
             dtype=self.question.dtype,
+            stop=self.question.stop,
         )
 
 
@@ -159,11 +164,14 @@ def plan(question: Question) -> Plan:
         if value < 1:
             raise UsageError(f"compare: {name} must be >= 1, got {value}")
     check_device(question.device)
+    if question.stop:
+        question = replace(question, stop=str(stop.bind(question.stop)))
     optimizers = [(spec, trials(spec, question.trials)) for spec in _distinct(question.optimizers)]
     initializers = [initializer.bind(spec) for spec in _distinct(question.initializers)]
     contestants, skipped = [], []
     for spec in problem_specs(question.problems):
         task = _task(problem.bind(spec), question)
+        rule_of(question.stop, task.made)  # which must fit every problem
         for start in initializers:
             why_not = _not_applicable(start, task.made)
             if why_not:

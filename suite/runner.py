@@ -15,12 +15,13 @@ from problems.names import UsageError, parse
 from problems.problem import Problem, problem
 from suite.environment import environment
 from suite.errors import told
-from suite.evaluate import evaluate
+from suite.evaluate import evaluate, gradient_norms
 from suite.initializers import NotApplicable, initializer
 from suite.lanes import lanes_of
 from suite.probing import Probing
 from suite.sampler import check_size, generator
 from suite.spec import Result, Run
+from suite.stopping import GRADIENT, Measures, Rule, best_of, measure_of, rule_of
 
 WATCH = 200  # steps between two looks for diverged lanes, each of which waits for the device
 FEWER = 0.75  # share of lanes alive from which the dead ones are not worth a rebuild
@@ -42,6 +43,7 @@ def train_group(
     asked = runs[0]
     made = problem.build(parse(asked.problem)).to(asked.device, getattr(torch, asked.dtype))
     check_size(made.train, asked.batch_size, asked.order, bool(made.carry), made.course)
+    rule_of(asked.stop, made)  # which may not fit the problem
     starts, ready = [], []
     for run in runs:
         start = _start(run, made)
@@ -81,6 +83,7 @@ class _Lane:
     run: Run
     trace: list[tuple[int, str, float]] = field(default_factory=list)
     probed: list[tuple[int, str, float]] = field(default_factory=list)
+    history: list[tuple[int, Measures]] = field(default_factory=list)  # the evaluations again, one an entry
     reached: int | None = None  # the step of the first evaluation that met the problem's target
     over: bool = False
 
@@ -100,6 +103,7 @@ class _Group:
         self.seconds = 0.0
         self.taken = 0  # steps
         self.width = len(runs)
+        self.rule = rule_of(self.run.stop, made)
 
     @property
     def run(self) -> Run:
@@ -186,15 +190,21 @@ class _Group:
         self._end(ends)
 
     def _evaluate(self, at: int) -> None:
-        found = {m: v.tolist() for m, v in evaluate(self.made, self.lanes.readout(), self.run.batch_size).items()}
+        at_theta = self.lanes.readout()
+        found = {m: v.tolist() for m, v in evaluate(self.made, at_theta, self.run.batch_size).items()}
+        if self.rule.gradient:
+            found[GRADIENT] = gradient_norms(self.made, at_theta).tolist()
         ends: dict[int, tuple[str, str]] = {}
         target = self.made.target
         for lane in self._alive:
             record = self.records[lane]
             record.trace += [(at, measure, values[lane]) for measure, values in found.items()]
+            record.history.append((at, {measure: values[lane] for measure, values in found.items()}))
             if not all(math.isfinite(values[lane]) for values in found.values()):
                 ends[lane] = ("diverged", f"the loss over a whole split was not finite at step {at}")
                 continue
+            if why := self.rule.over(record.history):
+                ends[lane] = ("stopped", why)
             if target is None or record.reached is not None or target.measure not in found:
                 continue
             if target.reached(found[target.measure][lane]):
@@ -223,7 +233,7 @@ class _Group:
     def _report(self, lane: int, status: str, detail: str) -> None:
         record = self.records[lane]
         self.on_steps(record.run.steps - self.taken)  # what is left need not be done
-        summary = _summary(record, self.made)
+        summary = _summary(record, self.made) | _at_best(record, self.made, self.rule)
         if hasattr(self, "lanes"):
             summary.update({f"{kind}_calls": n for kind, n in sorted(self.lanes.calls()[lane].items())})
         if hasattr(self, "probing"):
@@ -247,3 +257,13 @@ def _summary(record: _Lane, made: Problem) -> dict[str, Any]:
     if made.target is not None:
         summary |= {"target": made.target.measure, "target_value": made.target.value, "steps_to_target": record.reached}
     return summary
+
+
+def _at_best(record: _Lane, made: Problem, rule: Rule) -> dict[str, Any]:
+    """The values at the evaluation that is best by the stopping rule's measure; none where it has no measure."""
+    finite = [(step, found) for step, found in record.history if all(map(math.isfinite, found.values()))]
+    if not rule.best or not finite:
+        return {}
+    step, found = finite[best_of(made, rule.best, finite)]
+    values = {**found, rule.best: measure_of(found, rule.best)}
+    return {"best_step": step, "best_by": rule.best} | {f"at_best_{m}": v for m, v in values.items()}

@@ -13,9 +13,10 @@ from problems.problem import SPLITS, problem
 from suite.initializers import initializer
 from suite.optimizers import optimizer
 from suite.probes.base import canonical, fingerprints
+from suite.stopping import stop
 
 ORDERS = ("reshuffle", "shuffle_once", "with_replacement", "sequential", "online")
-STATUSES = ("done", "reached target", "diverged", "skipped", "failed")
+STATUSES = ("done", "reached target", "stopped", "diverged", "skipped", "failed")
 DTYPES = ("float32", "float64")
 
 
@@ -32,6 +33,8 @@ class Run:
         grow_every: double the minibatches after each so many steps, up to the whole split
             (*Deep Learning*, section 8.3.1); 0 for never. Step k's minibatch is the one that it
             would be had the run begun with that size.
+        stop: a bound stopping rule as text, which may end the run at an evaluation (see ``suite.stopping``);
+            empty for none.
         until_target: end at the first evaluation that meets the problem's target.
         order: how minibatches are drawn; ``reshuffle`` a new permutation each epoch,
             ``shuffle_once`` one permutation for all, ``with_replacement`` independent draws,
@@ -55,6 +58,7 @@ class Run:
     until_target: bool = False
     grow_every: int = 0
     probes: str = ""
+    stop: str = ""
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str, value: Any) -> None:
@@ -79,6 +83,8 @@ class Run:
         **settings: Any,
     ) -> Run:
         """A run from texts as a person writes them: bound, so that equal meanings are equal runs."""
+        if settings.get("stop"):
+            settings["stop"] = str(stop.bind(settings["stop"]))
         return cls(
             str(problem.bind(problem_text)),
             str(optimizer.bind(optimizer_text)),
@@ -95,7 +101,9 @@ class Run:
                 (problem, self.problem),
                 (optimizer, self.optimizer),
                 (initializer, self.initializer),
+                (stop, self.stop),
             )
+            if text
         ]
         code += fingerprints(self.probes)
         return hashlib.sha256(json.dumps([asdict(self), code], sort_keys=True).encode()).hexdigest()[:20]

@@ -16,6 +16,7 @@ from problems.problem import problem
 from suite.initializers import initializer
 from suite.optimizers import optimizer
 from suite.progress import count, span
+from suite.stopping import rule_of, stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +76,11 @@ def _caption(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[Renderable
         lines.append(f"target: {target.measure} {sign} {number(target.value)} ({target.origin})")
     if minimum is not None:
         lines.append(f"known minimum of train_loss: {number(minimum.loss)}")
+    if plan.question.stop:
+        rule = stop.short(parse(plan.question.stop))
+        kept = rule_of(plan.question.stop, task.made).best
+        at = f"; final values are those of the evaluation with the best {kept}" if kept else ""
+        lines.append(f"runs may end sooner: {rule}{at}")
     yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
 
 
@@ -277,6 +283,9 @@ def outcome(result: Result, brief: bool = False) -> Iterator[str]:
         yield f"target {summary['target']} of {number(summary['target_value'])}: " + (
             "not reached" if step is None else f"reached at step {step}"
         )
+    if "best_step" in summary:
+        by = summary["best_by"]
+        yield f"best {by} {number(summary[f'at_best_{by}'])} at step {summary['best_step']}"
     if result.environment and not brief:
         yield _measured(result.environment, run.dtype)
 

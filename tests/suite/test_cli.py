@@ -61,7 +61,9 @@ assert not heavy, heavy
     assert done.stdout
 
 
-@pytest.mark.parametrize("kind", ["problems", "optimizers", "initializers", "schedules", "probes"])
+@pytest.mark.parametrize(
+    "kind", ["problems", "transforms", "optimizers", "strategies", "initializers", "schedules", "probes"]
+)
 def test_list_says_what_each_name_is_and_takes(kind: str) -> None:
     shown = call("list", kind).stdout
     entries = json.loads(call("list", kind, "--json").stdout)[kind]

@@ -13,8 +13,8 @@ from suite.cli import cli
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """The problems of the test: embedded, of files, of missing data, and one that needs an argument."""
-    names = ("digits_mlp", "rosenbrock", "cifar100_3c3d", "batch_norm")
+    """The problems of the test: embedded, of missing data, one that needs an argument, and a transform."""
+    names = ("digits_mlp", "rosenbrock", "cifar100_3c3d", "text_lstm", "batch_norm")
     entries = {name: problem.find(name) for name in names}
     monkeypatch.setattr(problem, "_entries", entries)
     monkeypatch.setenv("SUITE_DATA", "")
@@ -48,4 +48,13 @@ def test_full_makes_the_problems_whose_data_are_here(monkeypatch) -> None:
     assert digits["examples"] == {"train": 1197, "valid": 300, "test": 300}
     assert digits["target"]["measure"] == "valid_accuracy" and digits["target"]["origin"]
     assert found["rosenbrock"]["minimum"] == 0
-    assert "parameters" not in found["cifar100_3c3d"] and "parameters" not in found["batch_norm"]
+    assert "parameters" not in found["cifar100_3c3d"] and "parameters" not in found["text_lstm"]
+    assert "batch_norm" not in found
+
+
+def test_transforms_and_strategies_are_listed_as_such() -> None:
+    shown = {kind: CliRunner().invoke(cli, ["list", kind]).stdout for kind in ("transforms", "strategies", "stops")}
+    assert shown["transforms"].startswith("batch_norm") and "digits_mlp" not in shown["transforms"]
+    assert "clip_value" in shown["strategies"] and "rmsprop" not in shown["strategies"]
+    assert "clip_value" not in CliRunner().invoke(cli, ["list", "optimizers"]).stdout
+    assert "gradient_norm" in shown["stops"]

@@ -13,7 +13,7 @@ from suite.optimizers import optimizer
 from suite.optimizers.base import Optimizer
 
 ENTRIES = list(optimizer)
-STRATEGIES = [entry for entry in ENTRIES if any(p.kind == "nested" for p in entry.parameters)]
+STRATEGIES = [entry for entry in ENTRIES if entry.wraps]
 PAIRS = [(outer.name, inner.name) for outer in STRATEGIES for inner in ENTRIES]
 
 

@@ -14,7 +14,7 @@ from suite.evaluate import evaluate
 from suite.objective import Objective, rows
 from suite.sampler import Sampler
 
-TRANSFORMS = [entry.name for entry in problem if any(p.kind == "nested" for p in entry.parameters)]
+TRANSFORMS = [entry.name for entry in problem if entry.wraps]
 FAMILIES = [
     "digits_mlp(hidden=(8, 8))",
     "digits_autoencoder",
