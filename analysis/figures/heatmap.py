@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.figures.chart import Chart, Panel
 from analysis.figures.style import Palette, spans_decades
-from analysis.numbers import interval, number
+from analysis.numbers import interval, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def _write(
                 continue
             shade, finite = shades[i, j], np.isfinite(values[i, j])
             ink = panel.theme.muted if not finite else "#ffffff" if shade > 0.5 else "#10202c"
-            said = number(values[i, j]) if finite else "diverged"
+            said = plain(float(values[i, j])) if finite else "diverged"
             weight = "bold" if shade >= best and len(starts) > 1 else "normal"
             panel.axis.text(j + 0.5, i + 0.5, said, ha="center", va="center", color=ink, fontsize=8.5, weight=weight)
             spread = interval(*spans[name, start]) if spans and finite else ""

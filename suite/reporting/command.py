@@ -107,14 +107,15 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
         UsageError: there are none, or the kind is too wide to be read.
     """
     from suite.reporting import tables
-    from suite.reporting.contests import contests
+    from suite.reporting.contests import contests, newest
 
     if kind == "verdicts":
         found = [contest for record in evidence.compared for contest in contests(evidence, record)]
         if not found:
             raise UsageError("table: no comparison was finished in these results; python -m suite compare makes one")
         names = list(dict.fromkeys(evidence.names()))
-        several = [tables.glance(found, names)] if len(found) > 1 else []
+        latest = newest(found)
+        several = [tables.glance(latest, names)] if len(latest) > 1 else []
         return several + [tables.verdict_table(contest, contest.name) for contest in found]
     if kind == "costs" and not evidence.costs.empty:
         return [tables.cost_table(evidence)]

@@ -181,6 +181,23 @@ class Contest:
                 rows.append(point | {"diverged": sum(map(math.isinf, values)) / len(values)})
         return pd.DataFrame(rows, columns=["optimizer", "value", "median", "low", "high", "settings", "diverged"])
 
+    def tuning(self) -> pd.DataFrame:
+        """The expected best judging measure against the number of trials, of each optimizer from its best start.
+
+        A trial that ended worse than it began counts as if it had not moved. Columns ``optimizer``,
+        ``trials``, ``expected``, ``low``, ``high``: see ``analysis.statistics.tuning_curves``.
+        """
+        from analysis.statistics import tuning_curves
+
+        measure = str(self.about["tuned_by"])
+        start, no_worse = self.at_start(measure), np.fmin if self.better(measure) == "lower" else np.fmax
+        found = {}
+        for row in self.leading:
+            if len(row["trials"]) > 1:
+                values = [[self._final_of_run(run, measure) for run in trial["runs"]] for trial in row["trials"]]
+                found[row["optimizer"]] = no_worse(np.median(values, axis=1), start)
+        return tuning_curves(found, self.better(measure)).rename(columns={"contestant": "optimizer"})
+
     def _final_of_run(self, run: str, measure: str) -> float:
         column = f"final_{measure}"
         runs = self.evidence.by_run
@@ -189,12 +206,16 @@ class Contest:
         value = float(runs[column].get(run, math.nan))
         return self.worst(measure) if math.isnan(value) else value
 
-    def sane(self, measure: str) -> tuple[float, float]:
-        """The values of a measure between which a figure looks: those no worse than at the start, by much."""
+    def at_start(self, measure: str) -> float:
+        """The median of a measure before the first step; NaN where it is not known."""
         traces = self.evidence.traces
         wanted = {run for row in self.leading for run in row["runs"][:1]}
         own = traces[traces["run"].isin(wanted) & (traces["measure"] == measure) & (traces["step"] == 0)]["value"]
-        first = float(own[np.isfinite(own)].median()) if len(own) else math.nan
+        return float(own[np.isfinite(own)].median()) if len(own) else math.nan
+
+    def sane(self, measure: str) -> tuple[float, float]:
+        """The values of a measure between which a figure looks: those not much worse than at the start."""
+        first = self.at_start(measure)
         if math.isnan(first) or self.better(measure) == "higher":
             return -math.inf, math.inf
         return -math.inf, first + abs(first)
@@ -215,6 +236,31 @@ class Contest:
             own = dict(zip(("median", "low", "high"), value.values(), strict=True))
             rows.append({"optimizer": row["optimizer"], "initializer": row["initializer"], **own})
         return pd.DataFrame(rows, columns=["optimizer", "initializer", "median", "low", "high"])
+
+
+def newest(found: Sequence[Contest]) -> list[Contest]:
+    """One contest for each problem: that of the comparison that was finished last."""
+    first: dict[str, Contest] = {}
+    for contest in found:
+        first.setdefault(contest.name, contest)
+    return list(first.values())
+
+
+def times(found: Sequence[Contest], machine: str | None = None) -> pd.DataFrame:
+    """Steps to the target, or seconds on a machine: a row per problem with a target, a column per optimizer."""
+    import pandas as pd
+
+    rows = {}
+    for place, contest in enumerate(found):
+        if not contest.about["target"]:
+            continue
+        rows[place] = {
+            row["optimizer"]: math.inf
+            if row["steps_to_target"] is None
+            else row["steps_to_target"] * (contest.seconds_of(row).get(machine, math.inf) if machine else 1.0)
+            for row in contest.leading
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def setting(row: Row) -> str:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from analysis.figures import (
     Chart,
+    Line,
     Palette,
     cost_bars,
     heat_map,
     learning_curves,
+    line_chart,
+    performance_profile,
     sensitivity,
     traces,
+    tuning_curves,
 )
 from suite.costs import machine_names
 from suite.curvature_figure import spectrum_charts
-from suite.reporting.contests import Contest
+from suite.reporting.contests import Contest, newest, times
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHOWN = ("data", "forward", "backward", "update")  # parts of a step
 THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
@@ -92,6 +95,81 @@ def tuned(contest: Contest, palette: Palette) -> Iterator[Chart]:
                 caption="Median over the tuning seeds, from the best start; the band is their range.",
                 palette=palette,
             )
+
+
+def budget(contest: Contest, palette: Palette) -> Chart:
+    """What more trials would have been worth, and where they change who leads."""
+    from analysis.statistics import ranking_changes
+
+    measure = str(contest.about["tuned_by"])
+    table = contest.tuning()
+    caption = (
+        "Expected best of so many trials; the band is a bootstrap over those made. What diverged counts as its start."
+    )
+    curves = table.rename(columns={"optimizer": "contestant"})
+    led = list(dict.fromkeys(ranking_changes(curves, contest.better(measure))["first"])) if len(table) else []
+    if len(led) > 1:
+        caption += f" Who leads changes with the budget: {', then '.join(led)}."
+    return tuning_curves(table, measure=measure, name=slug(contest.name, "tuning"), caption=caption, palette=palette)
+
+
+def profile(found: Sequence[Contest], palette: Palette) -> dict[str, Chart]:
+    """Performance profiles over the problems by steps to the target, and by seconds where all are priced."""
+    machines = set.intersection(*(set(contest.machines) for contest in found)) if found else set()
+    if not any(contest.about["target"] for contest in found):
+        return {"steps": performance_profile(times(()), name="profile-steps", palette=palette)}
+    return {
+        f"seconds on {machine}" if machine else "steps": _profile(times(found, machine), machine, palette)
+        for machine in (None, *sorted(machines))
+    }
+
+
+def _profile(table: pd.DataFrame, machine: str | None, palette: Palette) -> Chart:
+    from analysis.statistics import performance_profile as profile_of
+    from analysis.statistics import profile_score
+
+    shares = profile_of(table)
+    long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names="tau")
+    scores = profile_score(table).sort_values(ascending=False)
+    told = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    return performance_profile(
+        long,
+        name=slug("profile", f"seconds {machine}" if machine else "steps"),
+        caption=f"By {'seconds' if machine else 'steps'} to each problem's target. Score, area up to 4: {told}.",
+        palette=palette,
+    )
+
+
+def solved(found: Sequence[Contest], palette: Palette) -> Chart:
+    """The share of problems whose target is reached within so many steps."""
+    from analysis.statistics import solved_per_budget
+
+    table = times(found)
+    budgets = np.unique(table.to_numpy(float)) if len(table) else np.array([])
+    shares = solved_per_budget(table, budgets[np.isfinite(budgets)]) if len(table) else table
+    long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names="step")
+    line = Line("step", "share", ylabel="share of problems solved", yscale="linear", steps=True)
+    return line_chart(
+        "solved", "Targets reached", long.astype({"share": float}), line, palette=palette,
+        why_empty="no problem has a target that a run reached",
+        caption="The share of problems whose target the median run reaches within so many steps.",
+    )  # fmt: skip
+
+
+def ranks(found: Sequence[Contest], palette: Palette) -> Chart:
+    """Every optimizer's rank on every problem."""
+    rows = [
+        {"optimizer": row["optimizer"], "problem": contest.name, "rank": float(rank)}
+        for contest in found
+        for rank, row in enumerate(contest.leading, 1)
+    ]
+    table = pd.DataFrame(rows, columns=["optimizer", "problem", "rank"])
+    order = table.groupby("optimizer")["rank"].mean().sort_values().index
+    table = table.set_index("optimizer").loc[order].reset_index()
+    return heat_map(
+        table, value="rank", columns="problem", name="ranks", title="Ranks", palette=palette,
+        caption="By the median, from the best start; what is tied above cannot be told apart.",
+    )  # fmt: skip
 
 
 def starts(contest: Contest, palette: Palette) -> Chart | None:
@@ -215,10 +293,15 @@ def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame, palette: Palet
 
 def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
     """All figures of a folder, each with a name of its own."""
+    latest = newest(contests)
+    if len(latest) > 1:
+        yield from profile(latest, palette).values()
+        yield from (solved(latest, palette), ranks(latest, palette))
     for contest in contests:
         for variants in curves(contest, palette):
             yield from variants.values()
         yield from tuned(contest, palette)
+        yield budget(contest, palette)
         chart = starts(contest, palette)
         if chart is not None:
             yield chart

@@ -8,7 +8,7 @@ from analysis.figures import Chart, Palette
 from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
 from suite.reporting import figures, tables
-from suite.reporting.contests import Contest, Row, contests, setting
+from suite.reporting.contests import Contest, Row, contests, newest, setting
 from suite.reporting.evidence import Evidence
 
 
@@ -18,7 +18,11 @@ def page(evidence: Evidence) -> Page:
     palette = Palette(dict.fromkeys(evidence.names()))
     names = list(dict.fromkeys(evidence.names()))
     costs = figures.costs(evidence, palette)
-    sections = [*_overview(found, names), *_problems(found, palette, costs), *_beside(evidence, palette, costs)]
+    sections = [
+        *_overview(found, names, palette),
+        *_problems(found, palette, costs),
+        *_beside(evidence, palette, costs),
+    ]
     sections.append(Section("method", "What was run, and on what", _facts(evidence)))
     return Page(
         "Optimizer comparison" if found else "Optimizer measurements",
@@ -72,7 +76,7 @@ def _headline(contest: Contest, key: str) -> Headline:
     value = "diverged" if final["value"] is None else f"{words} {number(final['value'])}"
     text = [f"with {setting(best)} from {best['initializer']}".replace("with  from", "from")]
     text += [_certainty(contest), *_price(contest, best)]
-    return Headline(contest.name, key, best["optimizer"], value, spread, text)
+    return Headline(contest.name, key, best["optimizer"], value, spread, [f"{t[:1].upper()}{t[1:]}." for t in text])
 
 
 def _certainty(contest: Contest) -> str:
@@ -112,9 +116,12 @@ def _price(contest: Contest, best: Row) -> Iterator[str]:
 # sections -------------------------------------------------------------------------------
 
 
-def _overview(found: Sequence[Contest], names: Sequence[str]) -> Iterator[Section]:
+def _overview(found: Sequence[Contest], names: Sequence[str], palette: Palette) -> Iterator[Section]:
+    found = newest(found)
     if len(found) > 1:
-        yield Section("glance-section", "All problems", [tables.glance(found, names)])
+        blocks: list[Block] = [tables.glance(found, names), Figure(figures.profile(found, palette))]
+        blocks += [_figure(chart) for chart in (figures.solved(found, palette), figures.ranks(found, palette))]
+        yield Section("glance-section", "All problems", blocks)
 
 
 def _problems(found: Sequence[Contest], palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
@@ -123,6 +130,7 @@ def _problems(found: Sequence[Contest], palette: Palette, costs: Mapping[str, li
         blocks: list[Block] = [tables.verdict_table(contest, f"{key}-verdicts")]
         blocks += [Figure(variants) for variants in figures.curves(contest, palette)]
         blocks += [_figure(chart) for chart in figures.tuned(contest, palette)]
+        blocks.append(_figure(figures.budget(contest, palette)))
         chart = figures.starts(contest, palette)
         blocks += [_figure(chart)] if chart is not None else []
         blocks += [_figure(chart) for chart in left.pop(contest.name, ())]
