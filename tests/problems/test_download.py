@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import http.server
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,6 +206,27 @@ def test_errors_of_the_server_are_told(server, tmp_path, status) -> None:
     with pytest.raises(FetchFailed, match=rf"set\.bin: HTTP Error {status}|set\.bin: [A-Z]"):
         fetch([remote(server)], tmp_path, lambda *_: None)
     assert len(server.asked) == 1
+
+
+def test_two_processes_fetch_once(server, tmp_path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from problems.data.download import Remote, fetch; "
+        "fetch([Remote('set.bin', (sys.argv[1],), sys.argv[2])], Path(sys.argv[3]), lambda *_: None)"
+    )
+    command = [sys.executable, "-c", script, server.url + "set.bin", MD5, str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert server.asked == [None] and (tmp_path / "set.bin").read_bytes() == CONTENT
+
+
+def test_a_process_that_is_killed_leaves_no_lock_behind(server, tmp_path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from problems.data.download import locked\n"
+        "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False).returncode == -9
+    fetch([remote(server)], tmp_path, lambda *_: None)
+    assert (tmp_path / "set.bin").read_bytes() == CONTENT
 
 
 def test_a_file_that_is_there_with_the_wrong_content_is_replaced(server, tmp_path) -> None:
