@@ -108,7 +108,7 @@ class _Program:
         self.real = {torch.float32: "float", torch.float64: "double"}.get(reals.pop()) if len(reals) == 1 else None
         self._names: dict[tuple[Any, ...], str] = {}
         lines = [self._line(i, op) for i, op in enumerate(chain.ops)] if self.real else []
-        kept = self._kept(chain)
+        kept = self._kept(chain) if self.real else []
         self.source = self._text(lines, kept) if self.real else ""
 
     @staticmethod
