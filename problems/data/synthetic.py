@@ -84,7 +84,7 @@ def regression(features: int, noise: float, seed: int) -> Splits:
 
 
 @lru_cache
-def adding(length: int, count: int, seed: int) -> Splits:
+def adding(length: int, count: int, seed: int, shortest: int | None = None) -> Splits:
     """The adding problem: sequences x [n, length, 2] and what two of their values add up to, y [n, 1].
 
     The first component of each element is drawn from U(−1, 1). The second marks: 1 at one of
@@ -93,21 +93,29 @@ def adding(length: int, count: int, seed: int) -> Splits:
     (X = 0 for the first element), y = 0.5 + (X₁ + X₂)/4. ``count`` sequences for training and
     a quarter of that for validation and for test.
 
-    Source: Hochreiter & Schmidhuber 1997, section 5.4, with one length for all sequences
-    (there it varies by a tenth).
+    Args:
+        shortest: each sequence's length is drawn evenly from shortest … length, and zeros come before it;
+            None for one length.
+
+    Source: Hochreiter & Schmidhuber 1997, section 5.4, where the length varies by a tenth.
     """
     import numpy as np
 
     def draw(count: int, random: Any) -> Batch:
+        rows, lengths = np.arange(count), length
+        if shortest is not None:
+            lengths = random.randint(shortest, length + 1, size=count)
         values = random.uniform(-1.0, 1.0, (count, length))
-        rows, half = np.arange(count), length // 2
-        first = random.randint(min(10, half), size=count)
+        half, begin = lengths // 2, length - lengths + 0 * rows
+        first = random.randint(np.minimum(10, half), size=count)
         second = random.randint(half - 1, size=count)
         second += second >= first  # one of those not yet marked
-        values[rows[first == 0], 0] = 0.0
-        values[rows[second == 0], 0] = 0.0
+        idle = (first == 0) | (second == 0)
+        values[rows[idle], begin[idle]] = 0.0
+        values[np.arange(length) < begin[:, None]] = 0.0
         marks = np.zeros((count, length))
-        marks[:, [0, -1]] = -1.0
+        marks[rows, begin] = marks[:, -1] = -1.0
+        first, second = begin + first, begin + second
         marks[rows, first] = marks[rows, second] = 1.0
         total = values[rows, first] + values[rows, second]
         return _floats(np.stack([values, marks], axis=2), 0.5 + total[:, None] / 4)

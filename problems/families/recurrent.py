@@ -9,6 +9,7 @@ from problems.data import mnist_family, synthetic, text
 from problems.data.splits import Splits, held_out, sequences_of_rows
 from problems.layout import Piece
 from problems.models import character_model, classifier, recurrent_net, regressor
+from problems.names import UsageError
 from problems.problem import Batch, Metric, Problem, Target, problem
 from problems.starts import glorot_uniform, lecun_uniform, start
 
@@ -23,12 +24,16 @@ def _share_correct(outputs: Tensor, batch: Batch) -> Tensor:
     return ((outputs - batch[1]).abs() < CLOSE).to(outputs.dtype).mean()
 
 
-def _adding(name: str, length: int, sequences: int, data_seed: int, target: Target | None, **cell: Any) -> Problem:
+def _adding(
+    name: str, length: int, shortest: int | None, sequences: int, data_seed: int, target: Target | None, **cell: Any
+) -> Problem:
+    if shortest is not None and shortest > length:
+        raise UsageError(f"{name}: shortest must be at most length, {length}, got {shortest}")
     model = recurrent_net(2, outputs=1, **cell)
     return regressor(
         name,
         model,
-        synthetic.adding(length, sequences, data_seed),
+        synthetic.adding(length, sequences, data_seed, shortest),
         metrics={"accuracy": Metric(_share_correct, "higher")},
         start=start(model.layout, lecun_uniform),
         target=target,
@@ -39,7 +44,12 @@ def _adding(name: str, length: int, sequences: int, data_seed: int, target: Targ
 
 @problem(source="Hochreiter & Schmidhuber 1997, section 5.4", embedded=True)
 def adding_lstm(
-    length: Length = 20, hidden: Count = 32, forget_bias: Real = 1.0, sequences: Count = 8192, data_seed: Natural = 0
+    length: Length = 20,
+    hidden: Count = 32,
+    forget_bias: Real = 1.0,
+    sequences: Count = 8192,
+    data_seed: Natural = 0,
+    shortest: Length | None = None,
 ) -> Problem:
     """An LSTM that adds the two marked values of a sequence: long-term dependencies without noise.
 
@@ -52,26 +62,35 @@ def adding_lstm(
 
     Args:
         sequences: for training; a quarter of that for validation and for test.
+        shortest: lengths are drawn from ``shortest`` … ``length``, as for a curriculum over length; None for one.
 
     Source: Hochreiter & Schmidhuber 1997, section 5.4, with sequences of one length; *Deep
     Learning*, section 10.10.1 for the forget gate.
     """
     target = Target("valid_accuracy", 0.9, "higher", "reached by Adam at rate 0.003 in 2 epochs")
-    return _adding("adding_lstm", length, sequences, data_seed, target, hidden=hidden, forget_bias=forget_bias)
+    return _adding(
+        "adding_lstm", length, shortest, sequences, data_seed, target, hidden=hidden, forget_bias=forget_bias
+    )
 
 
 @problem(source="Hochreiter & Schmidhuber 1997; Bengio et al. 1994", embedded=True)
-def adding_rnn(length: Length = 20, hidden: Count = 32, sequences: Count = 8192, data_seed: Natural = 0) -> Problem:
+def adding_rnn(
+    length: Length = 20,
+    hidden: Count = 32,
+    sequences: Count = 8192,
+    data_seed: Natural = 0,
+    shortest: Length | None = None,
+) -> Problem:
     """``adding_lstm`` with a plain recurrent layer, h ← tanh(Wx + Uh + b), whose gradients vanish or explode.
 
     Args:
-        length, hidden, sequences: as for ``adding_lstm``.
+        length, hidden, sequences, shortest: as for ``adding_lstm``.
 
     Source: Hochreiter & Schmidhuber 1997, section 5.4; Bengio, Simard & Frasconi 1994; *Deep
     Learning*, section 8.2.5.
     """
     target = Target("valid_loss", 0.02, "lower", "half the loss of the mean; reached by Adam at rate 0.001 in 4 epochs")
-    return _adding("adding_rnn", length, sequences, data_seed, target, hidden=hidden, cell="rnn")
+    return _adding("adding_rnn", length, shortest, sequences, data_seed, target, hidden=hidden, cell="rnn")
 
 
 def _copying(

@@ -180,6 +180,21 @@ def test_adding_sequences_are_what_the_paper_says() -> None:
     assert y.min() >= 0 and y.max() <= 1
 
 
+def test_adding_sequences_of_several_lengths_begin_after_zeros() -> None:
+    x, y = synthetic.adding(20, 2000, 5, 8).train.tensors
+    values, marks = x.unbind(2)
+    begin = (x != 0).any(2).float().argmax(1)
+    lengths = 20 - begin
+    counts = torch.bincount(lengths, minlength=21)[8:]
+    assert int(lengths.min()) == 8 and int(counts.min()) > 0.6 * 2000 / 13
+    for row in range(200):
+        at = (marks[row] == 1).nonzero().flatten().tolist()
+        length, first = int(lengths[row]), int(begin[row])
+        assert len(at) == 2 and all(first <= i < first + length // 2 for i in at)
+        assert bool((x[row, :first] == 0).all()) and marks[row, -1] == -1
+        assert float(y[row]) == pytest.approx(0.5 + float(values[row, at].sum()) / 4, abs=1e-6)
+
+
 def test_adding_splits_differ_and_repeat() -> None:
     a, b = synthetic.adding.__wrapped__(12, 40, 1), synthetic.adding.__wrapped__(12, 40, 1)
     assert a.valid is not None and a.test is not None and b.valid is not None

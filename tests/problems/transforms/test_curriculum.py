@@ -84,6 +84,17 @@ def test_a_length_is_what_lies_between_the_padding() -> None:
     assert _lengths(Data((torch.ones(3, 5, 1),))) is None
 
 
+def test_a_curriculum_over_length_shows_short_sequences_first() -> None:
+    text = "curriculum(adding_lstm(length=20, shortest=6, sequences=512), kind=deterministic, steps=100, start=0.1)"
+    p: Problem = problem.build(problem.bind(text))
+    sampler = Sampler(p.train, [0], 256, "reshuffle", course=p.course)
+    longest = []
+    for k in (0, 50, 100):
+        sampler.fill(k)
+        longest.append(int(_lengths(Data((sampler.batch[0][0],))).max()))  # type: ignore[union-attr]  # they differ
+    assert longest[0] <= 8 and 12 <= longest[1] <= 16 and longest[2] == 20
+
+
 def test_the_margin_is_the_distance_to_the_own_mean_less_that_to_the_nearest_other() -> None:
     x = torch.tensor([[0.0], [2.0], [10.0], [12.0], [6.0], [5.0]])
     labels = torch.tensor([0, 0, 1, 1, 1, 0])
