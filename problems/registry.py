@@ -321,7 +321,8 @@ class Registry(Generic[T]):
         return entry.factory(**settings, **supplied)
 
     def short(self, bound: Spec) -> Spec:
-        """The spec without the settings that are at their defaults: what a table shows."""
+        """The spec as a person would write it: without the settings that are at their defaults, and what it
+        wraps first, without a name."""
         entry = self.find(bound.name)
         kept = []
         for parameter in entry.parameters:
@@ -331,7 +332,8 @@ class Registry(Generic[T]):
                     kept.append((parameter.name, registry.short(value)))
             elif parameter.required or value != default:
                 kept.append((parameter.name, value))
-        return Spec(bound.name, (), tuple(kept))
+        wrapped = entry.wraps and len(kept) > 0 and kept[0][0] == entry.parameters[0].name
+        return Spec(bound.name, (kept[0][1],) if wrapped else (), tuple(kept[1:] if wrapped else kept))
 
     def fingerprint(self, bound: Spec) -> str:
         """A digest of the definitions that a bound spec stands on."""

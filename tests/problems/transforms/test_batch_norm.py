@@ -171,7 +171,8 @@ def test_scaling_a_normalized_layer_changes_nothing() -> None:
 
 def test_is_named_in_text_everywhere() -> None:
     bound = problem.bind("batch_norm(digits_mlp(hidden=(16, 16)))")
-    assert str(problem.short(bound)) == "batch_norm(problem=digits_mlp(hidden=(16, 16)))"
+    assert str(problem.short(bound)) == "batch_norm(digits_mlp(hidden=(16, 16)))"
+    assert problem.bind(problem.short(bound)) == bound
     p = problem.build(bound)
     assert p.name == "batch_norm(digits_mlp)" and p.size == 64 * 16 + 32 + 16 * 16 + 32 + 16 * 10 + 10
     assert p.target is not None and p.target.origin.startswith("that of digits_mlp: ")
