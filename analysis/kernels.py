@@ -7,6 +7,7 @@ one vector, one a piece of θ; ``many`` those of k vectors, with k in front.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -92,7 +93,8 @@ class Linearized:
             found = torch.func.grad(lambda p: objective.loss_of(p, chunk))(dict(zip(pieces, parts, strict=True)))
             return tuple(found.values())
 
-        with objective.guarded():
+        with objective.guarded(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own graphs; the products are checked before use
             _, product = torch.func.linearize(gradient, *pieces.values())
         self._one: Callable[..., Any] = product
         self._many: Callable[..., Any] = torch.vmap(product)

@@ -177,3 +177,28 @@ def test_ten_largest_against_pyhessian() -> None:
     wrong = [np.abs(np.asarray(found()) / exact - 1).max() for found in (ours, theirs)]
     ratio = interleaved(ours, theirs, pairs=3)
     print(f"\nten largest: PyHessian takes {ratio} as long; relative errors {wrong[0]:.1e} against {wrong[1]:.1e}")
+
+
+@pytest.mark.parametrize("probes", [1, 10])
+def test_density_against_the_exact_spectrum(probes: int) -> None:
+    """Wasserstein-1 distance over the range on a trained perceptron of 506 parameters; median of 20 seeds."""
+    from scipy.stats import wasserstein_distance
+
+    x, y = problem.build(problem.bind("digits_mlp")).train.tensors
+    torch.manual_seed(0)
+    module = perceptron(20, 16, 10).double()
+    x = x[:600].double() @ torch.randn(x.shape[1], 20).double() / 8
+    sgd = torch.optim.SGD(module.parameters(), lr=0.1)
+    for i in range(200):
+        sgd.zero_grad()
+        LOSS(module(x[i % 6 :: 6]), y[:600][i % 6 :: 6]).backward()
+        sgd.step()
+    matrix = hessian(of_module(module, LOSS, (x, y[:600])))
+    exact = np.linalg.eigvalsh(matrix.dense().numpy())
+    distances, products = [], 0
+    for seed in range(20):
+        found = spectrum(matrix, top=0, density=True, probes=probes, method="lanczos", seed=seed)
+        assert found.density is not None
+        pooled, products = found.density.pooled(), found.products
+        distances.append(wasserstein_distance(exact, pooled.nodes, None, pooled.weights) / (exact[-1] - exact[0]))
+    print(f"\ndensity from {products} products: {np.median(distances):.1e} from the exact spectrum")
