@@ -37,7 +37,7 @@ GAIN = 0.97  # a wider group must be at least this much quicker per lane to be w
 
 def lanes_for(run: Run, wanted: int) -> int:
     """The number of lanes to train together for runs like ``run``, of which ``wanted`` are to be trained."""
-    if wanted <= 1:
+    if wanted <= 1 or run.timed:
         return 1
     made = problem.build(parse(run.problem))
     most = max(1, min(wanted, MEMORY // (made.size * 4 * 6)))

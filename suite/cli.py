@@ -120,6 +120,9 @@ def _shared(command: Any) -> Any:
     return command
 
 
+_TIMED = click.option("--timed", is_flag=True, help="Train what is shown alone, one run at a time, against a clock.")
+
+
 @cli.command()
 @click.option("--problems", default="", metavar="NAMES", help="Separated by commas.  [default: quick ones, embedded]")
 @click.option("--optimizers", metavar="NAMES", help="Separated by commas.  [default: six of the book's]")
@@ -131,6 +134,7 @@ def _shared(command: Any) -> Any:
 @click.option("--stop", default="", metavar="RULE", help="What may end a run sooner, such as early(patience=5).")
 @click.option("--jobs", type=click.IntRange(1), help="Processes to train in.  [default: one per core]")
 @click.option("--dry-run", is_flag=True, help="Say what would run and about how long it would take.")
+@_TIMED
 @_shared
 def compare(**options: Any) -> None:
     """Tune optimizers, run the best settings on fresh seeds, and print a table per problem.
@@ -156,6 +160,7 @@ def compare(**options: Any) -> None:
 @click.option("--stop", default="", metavar="RULE", help="What may end it sooner, such as early(patience=5).")
 @click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
 @click.option("--probes", default="", metavar="NAMES", help="What is measured along the way, separated by commas.")
+@_TIMED
 @_shared
 def run(**options: Any) -> None:
     """Train OPTIMIZER on PROBLEM once and print its trace."""

@@ -112,6 +112,7 @@ def one_run(
     stop: str,
     device: str,
     dtype: str,
+    timed: bool,
 ) -> Run:
     """The run that a person asked for, what was left open taken from the problem.
 
@@ -143,6 +144,7 @@ def one_run(
         stop=stop,
         device=device,
         dtype=dtype,
+        timed=timed,
     )
 
 

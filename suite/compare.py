@@ -33,6 +33,7 @@ class Row:
         best: the winning trial; None where no trial could be run, and ``problem`` says why.
         final: measure -> the median over the evaluation seeds and its interval.
         steps_to_target: median; infinite where fewer than half of the runs got there, None without a target.
+        seconds_to_target: the same by the clock; None where the runs were not timed.
         reached: how many did.
         diverged: (runs, of how many), in the tuning and in the evaluation.
         verdict: against the best row of the same problem, corrected for all pairs of its rows; None
@@ -44,6 +45,7 @@ class Row:
     final: Mapping[str, Estimate] = field(default_factory=dict)
     steps_to_target: float | None = None
     reached: int = 0
+    seconds_to_target: float | None = None
     diverged: Mapping[Phase, tuple[int, int]] = field(default_factory=dict)
     values: Sequence[float] = ()  # of the ranking measure, by seed
     verdict: Verdict | None = None
@@ -146,7 +148,8 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         if measure == task.reported[0]:
             ranking = values
     failed = [result for result in results if result.status == "failed"]
-    steps, reached = _to_target(task, results)
+    steps, reached = _to_target(task, results, "steps_to_target")
+    clock, _ = _to_target(task, results, "seconds_to_target") if contestant.question.timed else (None, 0)
     tries = [tuned[run] for t in contestant.trials for run in contestant.tuning_runs(t)]
     return Row(
         contestant,
@@ -154,6 +157,7 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         final,
         steps,
         reached,
+        clock,
         {"tuning": _diverged(tries), "evaluation": _diverged(results)},
         ranking,
         problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
@@ -164,13 +168,13 @@ def _diverged(results: Sequence[Result]) -> tuple[int, int]:
     return sum(result.status == "diverged" for result in results), len(results)
 
 
-def _to_target(task: Task, results: Sequence[Result]) -> tuple[float | None, int]:
-    """The median of the steps to the task's target, and how many runs reached it."""
+def _to_target(task: Task, results: Sequence[Result], by: str) -> tuple[float | None, int]:
+    """The median of the steps, or seconds, to the task's target, and how many runs reached it."""
     from analysis.statistics import time_to_target
 
     if task.made.target is None:
         return None, 0
-    steps = [result.summary.get("steps_to_target") for result in results]
+    steps = [result.summary.get(by) for result in results]
     found = time_to_target([math.inf if s is None else s for s in steps], [s is not None for s in steps])
     return found.median, found.reached
 

@@ -39,7 +39,7 @@ def group_key(run: Run) -> tuple[Any, ...]:
 
     ends = (run.until_target, run.stop)
     budget = (run.steps, run.eval_every, run.batch_size, run.order, run.grow_every, *ends, run.probes)
-    return (run.problem, structure(parse(run.optimizer)), *budget, run.device, run.dtype)
+    return (run.problem, structure(parse(run.optimizer)), *budget, run.timed, run.device, run.dtype)
 
 
 def groups(runs: Iterable[Run], most: int = MOST) -> list[list[Run]]:
@@ -78,7 +78,7 @@ def train(
         on_progress(Progress(done, total))
 
     tasks = groups(runs)
-    if jobs == 1 or len(tasks) <= 1:
+    if jobs == 1 or len(tasks) <= 1 or any(run.timed for run in runs):  # a clock wants the machine to itself
         for task in tasks:
             run_task(task, on_result, on_steps)
     elif tasks:

@@ -124,6 +124,7 @@ def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "final": {measure: asdict(estimate) for measure, estimate in row.final.items()},
             "steps_to_target": row.steps_to_target,
             "reached_target": row.reached,
+            "seconds_to_target": row.seconds_to_target,
             "diverged": {phase: {"runs": n, "of": of} for phase, (n, of) in row.diverged.items()},
             "verdict": row.verdict.outcome if row.verdict else ("best" if row.best else None),
             "p": row.verdict.p if row.verdict else None,

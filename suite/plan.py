@@ -36,6 +36,7 @@ class Question:
         seeds: fresh seeds on which the best setting is run again.
         steps, batch_size: of every run; None for each problem's own.
         stop: a stopping rule of every run (``suite.stopping``); empty for none.
+        timed: the runs that are reported train one at a time against a clock.
     """
 
     problems: str = ""
@@ -48,6 +49,7 @@ class Question:
     device: str = "cpu"
     dtype: str = "float32"
     stop: str = ""
+    timed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +113,9 @@ class Contestant:
     def evaluation_runs(self, trial: Trial) -> list[Run]:
         """The runs that are reported."""
         every = max(1, self.task.steps // EVALUATIONS)
-        return [self._run(trial, seed, every) for seed in range(self.question.seeds)]
+        return [self._run(trial, seed, every, self.question.timed) for seed in range(self.question.seeds)]
 
-    def _run(self, trial: Trial, seed: int, eval_every: int) -> Run:
+    def _run(self, trial: Trial, seed: int, eval_every: int, timed: bool = False) -> Run:
         return Run(
             str(self.task.spec),
             str(trial.spec),
@@ -125,6 +127,7 @@ class Contestant:
             device=self.question.device,
             dtype=self.question.dtype,
             stop=self.question.stop,
+            timed=timed,
         )
 
 

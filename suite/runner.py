@@ -85,6 +85,7 @@ class _Lane:
     probed: list[tuple[int, str, float]] = field(default_factory=list)
     history: list[tuple[int, Measures]] = field(default_factory=list)  # the evaluations again, one an entry
     reached: int | None = None  # the step of the first evaluation that met the problem's target
+    reached_seconds: float | None = None  # of training until then
     over: bool = False
 
 
@@ -200,6 +201,8 @@ class _Group:
             record = self.records[lane]
             record.trace += [(at, measure, values[lane]) for measure, values in found.items()]
             record.history.append((at, {measure: values[lane] for measure, values in found.items()}))
+            if self.run.timed:
+                record.probed.append((at, "seconds", self.seconds))
             if not all(math.isfinite(values[lane]) for values in found.values()):
                 ends[lane] = ("diverged", f"the loss over a whole split was not finite at step {at}")
                 continue
@@ -208,7 +211,7 @@ class _Group:
             if target is None or record.reached is not None or target.measure not in found:
                 continue
             if target.reached(found[target.measure][lane]):
-                record.reached = at
+                record.reached, record.reached_seconds = at, self.seconds
                 if record.run.until_target:
                     ends[lane] = ("reached target", f"{target.measure} reached {target.value:g} at step {at}")
         self._end(ends)
@@ -254,6 +257,8 @@ def _summary(record: _Lane, made: Problem) -> dict[str, Any]:
         if math.isfinite(value):
             summary[best] = better(summary.get(best, value), value)
         summary["last_step"] = step
+    if record.run.timed and made.target is not None:
+        summary["seconds_to_target"] = record.reached_seconds
     if made.target is not None:
         summary |= {"target": made.target.measure, "target_value": made.target.value, "steps_to_target": record.reached}
     return summary

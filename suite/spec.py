@@ -43,6 +43,8 @@ class Run:
             their fixed splits. A partial last batch is dropped. A problem that carries a state reads on in
             its examples, whichever of the first two or ``sequential`` is asked for.
         probes: bound specs as text, separated by commas: what is measured along the way.
+        timed: train alone, one run at a time, and put the clock into the trace: ``seconds`` of training up
+            to each evaluation, evaluations and probes left out and the device waited for.
     """
 
     problem: str
@@ -59,6 +61,7 @@ class Run:
     grow_every: int = 0
     probes: str = ""
     stop: str = ""
+    timed: bool = False
 
     def __post_init__(self) -> None:
         def need(ok: bool, rule: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from analysis.numbers import number
+from analysis.numbers import duration, number
 from problems.names import parse
 from problems.problem import problem
 from suite.initializers import initializer
@@ -101,7 +101,8 @@ def len_of_tuning(plan: Plan) -> str:
 
 def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:
     names = ["optimizer", "start"] if wide else ["optimizer\nstart"]
-    table = _columns(("", *names, *task.reported, "steps to\ntarget", "diverged\n(tuning)"))
+    goal = "steps, time\nto target" if rows[0].contestant.question.timed else "steps to\ntarget"
+    table = _columns(("", *names, *task.reported, goal, "diverged\n(tuning)"))
     for row in rows:
         table.add_row(*_cells(task, row, wide), style="bold" if row is rows[0] else "")
     return table
@@ -176,6 +177,8 @@ def _to_target(row: Row, between: str) -> str:
         return "-"
     n = row.diverged["evaluation"][1]
     steps = "not reached" if math.isinf(row.steps_to_target) else f"{row.steps_to_target:.0f}"
+    if row.seconds_to_target is not None and math.isfinite(row.seconds_to_target):
+        steps += f", {duration(row.seconds_to_target)}"
     return steps + (f"{between}({row.reached}/{n})" if row.reached < n else "")
 
 

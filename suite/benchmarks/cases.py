@@ -16,6 +16,11 @@ from suite.sampler import generator
 
 PROBLEMS = ("quadratic_deep", "linear_regression", "digits_mlp", "digits_autoencoder", "adding_lstm")
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "torch.Adam")
+UPDATES = (  # the methods that take one gradient a step, for their updates alone
+    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "rmsprop_nesterov", "adam", "adamw", "adamax", "nadam",
+    "radam", "adadelta", "adan", "lion", "lamb", "lars", "rprop", "delta_bar_delta", "schedule_free_sgd",
+    "schedule_free_adamw", "muon",
+)  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
 
@@ -26,6 +31,20 @@ def group(name: str, text: str, lanes: int = 1, batch: int | None = None, device
     theta = torch.stack([start(made, generator(seed, "start")) for seed in range(lanes)]).to(device)
     spec = parse(str(optimizer.bind(text)))
     return lanes_of(made, [spec] * lanes, theta, list(range(lanes)), batch or made.batch_size, "reshuffle")
+
+
+def update(text: str, parameters: int, device: str = "cpu") -> Lanes:
+    """One lane on one flat vector whose gradient lies there: a step of it is an update and nothing else.
+
+    Raises:
+        NotImplementedError: an older version of the suite knows no such thing.
+    """
+    try:
+        from suite.updates import Frozen, flat
+    except ImportError as missing:
+        raise NotImplementedError("no updates by themselves yet") from missing
+    theta = torch.ones(1, parameters, device=device)
+    return lanes_of(flat(parameters, theta), [optimizer.bind(text)], theta, [0], 0, "reshuffle", Frozen)
 
 
 def make(name: str, text: str, lanes: int = 1, device: str = "cpu") -> Callable[[], Any]:

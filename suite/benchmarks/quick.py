@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from problems.names import UsageError
 from suite import native
-from suite.benchmarks.cases import OPTIMIZERS, group
+from suite.benchmarks.cases import OPTIMIZERS, UPDATES, group, update
 from suite.cost import held
 from suite.engine import train
 from suite.lanes import Lanes
@@ -113,6 +113,29 @@ class Step:
     track_flops.unit = "flops"  # type: ignore[attr-defined]
     track_state.unit = "bytes"  # type: ignore[attr-defined]
     track_evaluations.unit = "evaluations"  # type: ignore[attr-defined]
+
+
+class Update:
+    """What an optimizer's update alone runs, on one flat vector of a thousand parameters."""
+
+    params = UPDATES
+    param_names = ("optimizer",)
+
+    def setup(self, optimizer: str) -> None:
+        """One thread."""
+        torch.set_num_threads(1)
+
+    def track_kernels(self, optimizer: str) -> int:
+        """ATen operations of an update whose chains are not compiled: all the arithmetic there is."""
+        with native.used(False):
+            return _operations(update(optimizer, 1000))
+
+    def track_operations(self, optimizer: str) -> int:
+        """ATen operations of an update as it runs: a chain that is compiled counts for none."""
+        return _operations(update(optimizer, 1000))
+
+    track_kernels.unit = "operations"  # type: ignore[attr-defined]
+    track_operations.unit = "operations"  # type: ignore[attr-defined]
 
 
 class Convergence:

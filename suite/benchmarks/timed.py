@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 
+from analysis.operators import hessian
+from analysis.spectrum import spectrum
 from problems.names import UsageError
 from problems.problem import problem as problems
-from suite.benchmarks.cases import DEVICES, OPTIMIZERS, PROBLEMS, make
+from suite.benchmarks.cases import DEVICES, OPTIMIZERS, PROBLEMS, make, update
 from suite.benchmarks.peers import hand_loop
 from suite.benchmarks.ratios import interleaved
+from suite.curvature import Seen
 from suite.initializers import initializer as initializers
 from suite.sampler import generator
 from suite.spec import Result, Run
@@ -36,6 +39,52 @@ class Steps:
     def peakmem_step(self, *params: Any) -> None:
         """The process's peak memory with these lanes."""
         self.step()
+
+
+class Updates:
+    """An optimizer's update by itself, on one flat vector."""
+
+    params = (("sgd", "momentum", "adagrad", "rmsprop", "adam"), (10_000, 1_000_000))
+    param_names = ("optimizer", "parameters")
+    timeout = 120.0
+
+    def setup(self, optimizer: str, parameters: int) -> None:
+        """One lane, its update recorded."""
+        torch.set_num_threads(1)
+        self.lanes = update(optimizer, parameters)
+        self.lanes.step(0)
+
+    def time_update(self, *params: Any) -> None:
+        """One update."""
+        self.lanes.step(1)
+
+    def track_times_the_floor(self, optimizer: str, parameters: int) -> float:
+        """Its time over that of reading and writing the bytes that must be moved, by turns."""
+        from suite.updates import measure
+
+        (found,) = measure(optimizer, parameters, seconds=0.5, forms=("compiled",))
+        return found.ratio
+
+    track_times_the_floor.unit = "x"  # type: ignore[attr-defined]  # asv reads it there
+
+
+class Curvature:
+    """What a Hessian's largest eigenvalues cost."""
+
+    params = ("digits_mlp", "linear_regression")
+    param_names = ("problem",)
+    timeout = 120.0
+
+    def setup(self, problem: str) -> None:
+        """The problem at its start."""
+        torch.set_num_threads(1)
+        made = problems.build(problems.bind(problem))
+        start = initializers.build(initializers.bind("default"))(made, generator(0, "start"))
+        self.hessian = hessian(Seen().objective(made, start))
+
+    def time_lanczos(self, problem: str) -> None:
+        """Five eigenvalues by Lanczos."""
+        spectrum(self.hessian, top=5)
 
 
 class AgainstLoop:

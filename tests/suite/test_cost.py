@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pandas as pd
@@ -99,3 +100,34 @@ def test_the_command_prints_json_a_table_and_a_figure(tmp_path):
 def test_mistakes_end_with_one_message_and_exit_code_2(words, message, tmp_path):
     done = CliRunner().invoke(cli, ["cost", *words, "--results", str(tmp_path)])
     assert done.exit_code == 2 and message in done.output
+
+
+def test_timed_runs_carry_their_clock_and_train_alone(tmp_path):
+    runs = [Run.make("digits_mlp", "adam", seed=s, steps=60, eval_every=20, batch_size=32, timed=True) for s in (0, 1)]
+    found = {}
+    train(runs, jobs=2, on_result=lambda result: found.update({result.run: result}))
+    plain = []
+    train([Run.make("digits_mlp", "adam", steps=60, eval_every=20, batch_size=32)], on_result=plain.append)
+    for run in runs:
+        result = found[run]
+        assert result.summary["lanes"] == 1
+        steps, seconds = zip(*result.probed["seconds"], strict=True)
+        assert steps == (0, 20, 40, 60) and seconds[0] == 0
+        assert all(a < b for a, b in itertools.pairwise(seconds))
+        assert seconds[-1] == pytest.approx(result.summary["train_seconds"], abs=1e-5)
+    clockless = tuple(row for row in found[runs[0]].trace if row[1] != "seconds")
+    assert clockless == plain[0].trace and "seconds" not in plain[0].probed
+    assert runs[0].id != plain[0].run.id
+
+
+def test_a_timed_comparison_tells_seconds_to_target(tmp_path):
+    ask = ["compare", "--problems", "linear_regression", "--optimizers", "sgd(lr=0.1)", "--initializers", "default"]
+    ask += ["--trials", "2", "--seeds", "2", "--timed", "--quiet", "--results", str(tmp_path)]
+    done = CliRunner().invoke(cli, [*ask, "--json"])
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["reached_target"] == 2 and 0 < row["seconds_to_target"] < 60
+    assert "time\n" in CliRunner().invoke(cli, ask).stdout.replace(" ", "")
+    table, traces = load(tmp_path)
+    timed = set(table[table.timed].run)
+    assert set(traces[traces.measure == "seconds"].run) == timed and len(timed) == 2
