@@ -263,7 +263,7 @@ def show_run(to: Console, result: Result) -> None:
 def _seen(result: Result, shown: int) -> Iterator[str]:
     """How probes' columns are to be read, and where the rest is."""
     count_of = sum(map(len, result.probed.values()))
-    if count_of:
+    if count_of and result.run.probes:
         few = f"{shown} of {len(result.probed)} measures" if shown < len(result.probed) else "probes"
         yield f"{few}: the value measured last, at the step or before; all {count_of} with --json, or see trace"
 
