@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from problems.names import UsageError
@@ -26,47 +26,35 @@ class Course:
     Args:
         examples: (k, taken [b], stream) -> the training examples of step k's minibatch in place of those
             that it would have otherwise; both are indices, on the CPU. None leaves them.
-        pieces: (k, stream) -> further pieces for ``predict`` to find in training at step k, on the CPU in
-            float32; names and shapes are the same at every step. None for none.
+        pieces: further pieces for ``predict`` to find in training: name -> (k, stream) -> what it is at step
+            k, on the CPU in float32, of the same shape at every step.
         who: the transforms that it is of, for messages.
     """
 
     examples: Callable[[int, Tensor, Stream], Tensor] | None = None
-    pieces: Callable[[int, Stream], Mapping[str, Tensor]] | None = None
+    pieces: Mapping[str, Callable[[int, Stream], Tensor]] = field(default_factory=dict)
     who: str = ""
 
     def after(self, inner: Course | None) -> Course:
-        """The course of a problem that had one already: first the inner one's changes, then these.
+        """The course of a problem that had one already: the inner one's and this.
 
         Raises:
-            UsageError: both choose the examples, or both set a piece of the same name.
+            UsageError: both choose the examples.
         """
         if inner is None:
             return self
         if self.examples and inner.examples:
             raise UsageError(f"{self.who}: the examples are chosen by {inner.who} already")
-        ours, theirs = self.pieces, inner.pieces
-
-        def both(k: int, stream: Stream) -> Mapping[str, Tensor]:
-            assert ours is not None and theirs is not None
-            return {**theirs(k, stream), **ours(k, stream)}
-
-        return Course(
-            self.examples or inner.examples,
-            both if ours and theirs else ours or theirs,
-            f"{self.who} and {inner.who}",
-        )
+        pieces = {**inner.pieces, **self.pieces}
+        return Course(self.examples or inner.examples, pieces, f"{self.who} and {inner.who}")
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Course:
         """The same with its pieces on a device, in a floating-point type."""
-        pieces = self.pieces
-        if pieces is None:
-            return self
 
-        def moved(k: int, stream: Stream) -> Mapping[str, Tensor]:
-            return {name: tensor.to(device, dtype) for name, tensor in pieces(k, stream).items()}
+        def moved(piece: Callable[[int, Stream], Tensor]) -> Callable[[int, Stream], Tensor]:
+            return lambda k, stream: piece(k, stream).to(device, dtype)
 
-        return dataclasses.replace(self, pieces=moved)
+        return dataclasses.replace(self, pieces={name: moved(piece) for name, piece in self.pieces.items()})
 
 
 def progress(k: int, steps: int, stages: int) -> float:

@@ -209,14 +209,10 @@ class Problem:
         """The outputs that the criterion is a function of, as in training."""
         return self._predict(*self._at_step(pieces, batch))[0]
 
-    @cached_property
+    @property
     def step_pieces(self) -> tuple[str, ...]:
         """The names of what the course brings to each step."""
-        if self.course is None or self.course.pieces is None:
-            return ()
-        import torch
-
-        return tuple(self.course.pieces(0, torch.Generator))
+        return () if self.course is None else tuple(self.course.pieces)
 
     def _at_step(self, pieces: Pieces, batch: Batch) -> tuple[Pieces, Batch]:
         """All pieces for a batch of training, and the batch without those that it brought."""

@@ -109,7 +109,7 @@ class Sampler:
             self._per_epoch = max(1, (BLOCK if order == "online" else len(data)) // size)
         else:
             self.batch = tuple(t.expand(lanes, *t.shape) for t in data.tensors)
-        brought = self._bring(0, self.seeds[0]) if course is not None and course.pieces else ()
+        brought = self._bring(0, self.seeds[0])
         self._brought = tuple(piece.new_empty(lanes, *piece.shape) for piece in brought)
         self.batch = (*self.batch, *self._brought, *(() if carried is None else (torch.zeros_like(carried),)))
 
@@ -132,8 +132,8 @@ class Sampler:
 
     def _bring(self, step: int, seed: int) -> Batch:
         """The pieces that the course brings to a step of a seed."""
-        assert self.course is not None and self.course.pieces is not None
-        return tuple(self.course.pieces(step, partial(generator, seed, f"course/{step}")).values())
+        pieces = () if self.course is None else self.course.pieces.values()
+        return tuple(piece(step, partial(generator, seed, f"course/{step}")) for piece in pieces)
 
     def _chosen(self, step: int, indices: Tensor) -> Tensor:
         """The examples [lanes * size] of a step, once the course has had its say."""

@@ -47,17 +47,17 @@ def continuation(
     if inner.carry:
         raise UsageError(f"continuation: {inner.name} carries a state on, of which there would be one for each draw")
 
-    def pieces(k: int, stream: Stream) -> dict[str, Tensor]:
+    def drawn(k: int, stream: Stream) -> Tensor:
         spread = sigma * (1 - progress(k, steps, stages))
         shape = (samples, inner.size)
-        return {SHIFT: spread * torch.randn(shape, generator=stream()) if spread else torch.zeros(shape)}
+        return spread * torch.randn(shape, generator=stream()) if spread else torch.zeros(shape)
 
     def predict(pieces: Pieces, batch: Batch, *hooks: object) -> Tensor:
         shift = pieces.get(SHIFT)
         if shift is None:
             return inner.predict(pieces, batch, *hooks).unsqueeze(0)
-        drawn = (inner.layout.split(row) for row in shift.unbind(0))
-        moved = ({**pieces, **{name: pieces[name] + by for name, by in of.items()}} for of in drawn)
+        shifts = (inner.layout.split(row) for row in shift.unbind(0))
+        moved = ({**pieces, **{name: pieces[name] + by for name, by in of.items()}} for of in shifts)
         return torch.stack([inner.predict(at, batch, *hooks) for at in moved])
 
     def criterion(outputs: Tensor, batch: Batch) -> Tensor:
@@ -69,7 +69,7 @@ def continuation(
         predict=predict,
         criterion=criterion,
         evaluated=inner.evaluated or inner,
-        course=Course(pieces=pieces, who="continuation").after(inner.course),
+        course=Course(pieces={SHIFT: drawn}, who="continuation").after(inner.course),
         flow=None,
     )
 
@@ -94,8 +94,8 @@ def annealed(problem: Problem, steps: Count = 1000, stages: Count = 10) -> Probl
     if SHARE in inner.step_pieces:
         raise UsageError(f"annealed: {inner.name} is annealed already")
 
-    def pieces(k: int, stream: Stream) -> dict[str, Tensor]:
-        return {SHARE: torch.tensor(1 - progress(k, steps, stages))}
+    def linear(k: int, stream: Stream) -> Tensor:
+        return torch.tensor(1 - progress(k, steps, stages))
 
     def predict(pieces: Pieces, batch: Batch, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         share = pieces.get(SHARE)
@@ -109,6 +109,6 @@ def annealed(problem: Problem, steps: Count = 1000, stages: Count = 10) -> Probl
         inner,
         name=f"annealed({inner.name})",
         predict=predict,
-        course=Course(pieces=pieces, who="annealed").after(inner.course),
+        course=Course(pieces={SHARE: linear}, who="annealed").after(inner.course),
         flow=None,
     )

@@ -134,8 +134,8 @@ def test_annealing_goes_from_a_linear_net_to_the_net_itself() -> None:
         h = torch.nn.functional.leaky_relu(linear(h, w[f"layer{i}.weight"], w[f"layer{i}.bias"]), 0.25)
     h = linear(h, w["layer3.weight"], w["layer3.bias"])
     assert float(at(0.25)) == pytest.approx(float(cross_entropy(h, y)), rel=1e-12)
-    assert p.course is not None and p.course.pieces is not None
-    shares = [float(p.course.pieces(k, torch.Generator)[SHARE]) for k in (0, 25, 50, 75, 100)]
+    assert p.course is not None
+    shares = [float(p.course.pieces[SHARE](k, torch.Generator)) for k in (0, 25, 50, 75, 100)]
     assert shares == [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
