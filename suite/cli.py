@@ -129,6 +129,8 @@ _TIMED = click.option("--timed", is_flag=True, help="Train what is shown alone, 
 @click.option("--initializers", metavar="NAMES", help="Separated by commas.  [default: default, glorot_normal]")
 @click.option("--seeds", type=int, default=15, show_default=True, help="Fresh seeds that the best settings run on.")
 @click.option("--trials", type=int, default=11, show_default=True, help="Settings tried of each optimizer.")
+@click.option("--search", metavar="HOW", help="auto, grid, random, halton or tpe.  [default: auto]")
+@click.option("--target", metavar="TARGET", help="As in valid_accuracy>=0.97.  [default: the problem's]")
 @click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
 @click.option("--stop", default="", metavar="RULE", help="What may end a run sooner, such as early(patience=5).")

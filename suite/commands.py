@@ -57,7 +57,7 @@ def _jobs(device: str) -> int:
 
 def _outlook(planned: Plan, ledger: Ledger) -> dict[str, Any]:
     """How many runs there are, how many are stored, and about how long the others take."""
-    tuning, evaluation = planned.tuning(), planned.evaluation_guess()
+    tuning, evaluation = planned.tuning_guess(), planned.evaluation_guess()
     missing = ledger.missing(tuning)
     todo = [missing, evaluation] if missing else []
     return {

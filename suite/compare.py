@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from suite.arrivals import TIMED, Arrivals
 from suite.engine import OnProgress
 from suite.ledger import Ledger, Results
 from suite.plan import Contestant, Plan, Task
+from suite.search import round_size
 from suite.spec import Result, Run
-from suite.tuning import Trial
+from suite.tuning import Trial, further
 
 if TYPE_CHECKING:
-    from analysis.statistics import Better, Estimate, Verdict
+    from analysis.statistics import Better, Estimate, TimeToTarget, Verdict
 
 Phase = Literal["tuning", "evaluation"]
 
@@ -32,9 +34,7 @@ class Row:
     Args:
         best: the winning trial; None where no trial could be run, and ``problem`` says why.
         final: measure -> the median over the evaluation seeds and its interval.
-        steps_to_target: median; infinite where fewer than half of the runs got there, None without a target.
-        seconds_to_target: the same by the clock; None where the runs were not timed.
-        reached: how many did.
+        arrivals: the time to the target, by clock; empty without a target.
         diverged: (runs, of how many), in the tuning and in the evaluation.
         verdict: against the best row of the same problem, corrected for all pairs of its rows; None
             for that row itself.
@@ -43,13 +43,27 @@ class Row:
     contestant: Contestant
     best: Trial | None
     final: Mapping[str, Estimate] = field(default_factory=dict)
-    steps_to_target: float | None = None
-    reached: int = 0
-    seconds_to_target: float | None = None
+    arrivals: Mapping[str, TimeToTarget] = field(default_factory=dict)
     diverged: Mapping[Phase, tuple[int, int]] = field(default_factory=dict)
     values: Sequence[float] = ()  # of the ranking measure, by seed
+    tried: Sequence[float] = ()  # of the judging measure, by trial
     verdict: Verdict | None = None
     problem: str = ""
+
+    @property
+    def steps_to_target(self) -> float | None:
+        """The median; infinite where fewer than half of the runs got there, None without a target."""
+        return self.arrivals["steps"].median if "steps" in self.arrivals else None
+
+    @property
+    def seconds_to_target(self) -> float | None:
+        """The median by the clock of runs that were timed; None where they were not."""
+        return self.arrivals[TIMED].median if TIMED in self.arrivals else None
+
+    @property
+    def reached(self) -> int:
+        """How many runs reached the target."""
+        return self.arrivals["steps"].reached if "steps" in self.arrivals else 0
 
     @property
     def edge(self) -> tuple[str, ...]:
@@ -80,19 +94,47 @@ def compare(plan: Plan, ledger: Ledger, on_phase: Callable[[Phase, Sequence[Run]
     Raises:
         StoreError: a result cannot be stored.
     """
-    tuned = ledger.obtain(plan.tuning(), partial(on_phase, "tuning"))
-    winners = {c: _winner(c, tuned) for c in plan.contestants if not _failure(c, tuned)}
+    contestants, tuned = _tuned(plan, ledger, partial(on_phase, "tuning"))
+    winners = {c: _winner(c, tuned) for c in contestants if not _failure(c, tuned)}
     reported = dict.fromkeys(run for c, trial in winners.items() for run in c.evaluation_runs(trial))
     evaluated = ledger.obtain(list(reported), partial(on_phase, "evaluation"))
+    arrivals = _arrivals(plan, evaluated, ledger)
     rows: dict[Task, list[Row]] = {}
-    for contestant in plan.contestants:
+    for contestant in contestants:
         if contestant in winners:
-            row = _row(contestant, winners[contestant], tuned, evaluated)
+            row = _row(contestant, winners[contestant], tuned, evaluated, arrivals)
         else:
             row = Row(contestant, None, problem=_failure(contestant, tuned))
         rows.setdefault(contestant.task, []).append(row)
     environments = {tuple(r.environment.items()): r.environment for r in evaluated.values() if r.environment}
     return Comparison(plan, {task: _ranked(task, found) for task, found in rows.items()}, list(environments.values()))
+
+
+def _tuned(
+    plan: Plan, ledger: Ledger, on_start: Callable[[Sequence[Run]], OnProgress]
+) -> tuple[list[Contestant], Results]:
+    """The contestants with all trials that they get, and the results of their tuning.
+
+    A search that learns from results makes its trials in rounds; any other has one.
+    """
+    contestants, tuned = list(plan.contestants), ledger.obtain(plan.tuning(), on_start)
+    while any(len(c.trials) < c.budget and not _failure(c, tuned) for c in contestants):
+        contestants = [_extended(c, tuned) for c in contestants]
+        runs = dict.fromkeys(run for c in contestants for trial in c.trials for run in c.tuning_runs(trial))
+        tuned |= ledger.obtain([run for run in runs if run not in tuned], on_start)
+    return contestants, tuned
+
+
+def _extended(contestant: Contestant, results: Results) -> Contestant:
+    """With the trials of its next round."""
+    if len(contestant.trials) >= contestant.budget or _failure(contestant, results):
+        return contestant
+    task, measure = contestant.task, contestant.task.judged_by
+    costs = [task.sign(measure) * _tried(contestant, trial, measure, results) for trial in contestant.trials]
+    count = min(round_size(contestant.budget), contestant.budget - len(contestant.trials))
+    return replace(
+        contestant, trials=[*contestant.trials, *further(contestant.optimizer, contestant.trials, costs, count)]
+    )
 
 
 def _failure(contestant: Contestant, results: Results) -> str:
@@ -106,14 +148,19 @@ def _failure(contestant: Contestant, results: Results) -> str:
 def _winner(contestant: Contestant, results: Results) -> Trial:
     """The trial with the best median of the judging measure, of equals the one with the lower loss, then the first."""
     task = contestant.task
-    split = task.judged_by.partition("_")[0]
+    measures = (task.judged_by, f"{task.judged_by.partition('_')[0]}_loss")
 
     def costs(trial: Trial) -> tuple[float, ...]:
-        found = [results[run] for run in contestant.tuning_runs(trial)]
-        return tuple(_median([_cost(task, measure, result) for result in found]) for measure in measures)
+        return tuple(task.sign(m) * _tried(contestant, trial, m, results) for m in measures)
 
-    measures = (task.judged_by, f"{split}_loss")
     return min(contestant.trials, key=costs)
+
+
+def _tried(contestant: Contestant, trial: Trial, measure: str, results: Results) -> float:
+    """The median of a measure over a trial's runs; infinite if half of them diverged."""
+    task = contestant.task
+    found = [results[run] for run in contestant.tuning_runs(trial)]
+    return task.sign(measure) * _median([_cost(task, measure, result) for result in found])
 
 
 def _cost(task: Task, measure: str, result: Result) -> float:
@@ -135,7 +182,7 @@ def _median(values: Sequence[float]) -> float:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Results) -> Row:
+def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Results, arrivals: Arrivals) -> Row:
     from analysis.statistics import interval
 
     task = contestant.task
@@ -148,18 +195,15 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         if measure == task.reported[0]:
             ranking = values
     failed = [result for result in results if result.status == "failed"]
-    steps, reached = _to_target(task, results, "steps_to_target")
-    clock, _ = _to_target(task, results, "seconds_to_target") if contestant.question.timed else (None, 0)
     tries = [tuned[run] for t in contestant.trials for run in contestant.tuning_runs(t)]
     return Row(
         contestant,
         trial,
         final,
-        steps,
-        reached,
-        clock,
+        arrivals.of(task, results),
         {"tuning": _diverged(tries), "evaluation": _diverged(results)},
         ranking,
+        [_tried(contestant, t, task.judged_by, tuned) for t in contestant.trials],
         problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
     )
 
@@ -168,15 +212,11 @@ def _diverged(results: Sequence[Result]) -> tuple[int, int]:
     return sum(result.status == "diverged" for result in results), len(results)
 
 
-def _to_target(task: Task, results: Sequence[Result], by: str) -> tuple[float | None, int]:
-    """The median of the steps, or seconds, to the task's target, and how many runs reached it."""
-    from analysis.statistics import time_to_target
+def _arrivals(plan: Plan, evaluated: Results, ledger: Ledger) -> Arrivals:
+    from suite.costs import load_costs
 
-    if task.made.target is None:
-        return None, 0
-    steps = [result.summary.get(by) for result in results]
-    found = time_to_target([math.inf if s is None else s for s in steps], [s is not None for s in steps])
-    return found.median, found.reached
+    examples = {str(task.spec): len(task.made.train) for task in plan.tasks}
+    return Arrivals(evaluated.values(), examples, load_costs(ledger.store.folder))
 
 
 def _ranked(task: Task, rows: Sequence[Row]) -> list[Row]:

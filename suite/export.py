@@ -83,23 +83,29 @@ def of_plan(plan: Plan) -> dict[str, Any]:
     return {
         "question": asdict(plan.question),
         "problems": [_of_task(task) for task in plan.tasks],
-        "tuning_runs": len(plan.tuning()),
+        "tuning_runs": len(plan.tuning_guess()),
         "evaluation_runs": len(plan.contestants) * plan.question.seeds,
         "skipped": [dict(zip(("problem", "initializer", "reason"), s, strict=True)) for s in plan.skipped],
     }
 
 
 def of_comparison(outcome: Comparison) -> dict[str, Any]:
-    """The tables of a comparison, best first, with what they were measured on."""
+    """The tables of a comparison, best first, what they come to, and what they were measured on."""
+    from suite.findings import findings
+    from suite.headlines import headline
+
+    headlines = [headline(task, list(rows)) for task, rows in outcome.rows.items()]
     return {
         **of_plan(outcome.plan),
         "rows": [row for task, rows in outcome.rows.items() for row in _of_rows(task, list(rows))],
+        "headlines": [line.to_dict() for line in headlines if line is not None],
+        "findings": findings(outcome),
         "environments": [dict(environment) for environment in outcome.environments],
     }
 
 
 def _of_task(task: Task) -> dict[str, Any]:
-    target = task.made.target
+    target = task.target
     return {
         "problem": task.name,
         "steps": task.steps,
@@ -125,6 +131,7 @@ def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "steps_to_target": row.steps_to_target,
             "reached_target": row.reached,
             "seconds_to_target": row.seconds_to_target,
+            "time_to_target": {clock: asdict(found) for clock, found in row.arrivals.items()},
             "diverged": {phase: {"runs": n, "of": of} for phase, (n, of) in row.diverged.items()},
             "verdict": row.verdict.outcome if row.verdict else ("best" if row.best else None),
             "p": row.verdict.p if row.verdict else None,

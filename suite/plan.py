@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from problems.names import Spec, UsageError, parse_list
-from problems.problem import Problem, problem
+from problems.problem import Problem, Target, problem
 from suite.environment import check_device
 from suite.initializers import NotApplicable, initializer
 from suite.optimizers import optimizer
+from suite.search import check, first_round
 from suite.spec import Run
 from suite.stopping import rule_of, stop
+from suite.targets import targets
 from suite.tuning import Trial, trials
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Question:
         steps, batch_size: of every run; None for each problem's own.
         stop: a stopping rule of every run (``suite.stopping``); empty for none.
         timed: the runs that are reported train one at a time against a clock.
+        search: how settings are searched; see :mod:`suite.search`.
+        target: in place of the problems' own; see :mod:`suite.targets`.
     """
 
     problems: str = ""
@@ -46,6 +50,8 @@ class Question:
     seeds: int = 15
     steps: int | None = None
     batch_size: int | None = None
+    search: str = "auto"
+    target: str = ""
     device: str = "cpu"
     dtype: str = "float32"
     stop: str = ""
@@ -60,6 +66,7 @@ class Task:
     made: Problem
     steps: int
     batch_size: int
+    target: Target | None  # the problem's own, or the one that was asked for
 
     @property
     def name(self) -> str:
@@ -99,6 +106,11 @@ class Contestant:
     initializer: Spec  # bound
     trials: Sequence[Trial]
     question: Question
+
+    @property
+    def budget(self) -> int:
+        """How many trials it gets in all: those of a search in rounds are known up to the first only."""
+        return self.question.trials if self.trials[0].free else len(self.trials)
 
     @property
     def full_batch(self) -> bool:
@@ -152,6 +164,13 @@ class Plan:
         """Every run of the tuning, once."""
         return list(dict.fromkeys(r for c in self.contestants for t in c.trials for r in c.tuning_runs(t)))
 
+    def tuning_guess(self) -> list[Run]:
+        """Runs as many as those of the whole tuning, and like them where later trials depend on earlier ones."""
+        later = [
+            r for c in self.contestants for i in range(len(c.trials), c.budget) for r in c.tuning_runs(c.trials[0])
+        ]
+        return self.tuning() + later
+
     def evaluation_guess(self) -> list[Run]:
         """Runs like those of the evaluation, whose settings are not known before the tuning."""
         return [run for c in self.contestants for run in c.evaluation_runs(c.trials[0])]
@@ -169,11 +188,12 @@ def plan(question: Question) -> Plan:
     check_device(question.device)
     if question.stop:
         question = replace(question, stop=str(stop.bind(question.stop)))
-    optimizers = [(spec, trials(spec, question.trials)) for spec in _distinct(question.optimizers)]
+    check(question.search)
+    first = first_round(question.search, question.trials)
+    optimizers = [(spec, trials(spec, first, question.search)) for spec in _distinct(question.optimizers)]
     initializers = [initializer.bind(spec) for spec in _distinct(question.initializers)]
     contestants, skipped = [], []
-    for spec in problem_specs(question.problems):
-        task = _task(problem.bind(spec), question)
+    for task in _tasks(question):
         rule_of(question.stop, task.made)  # which must fit every problem
         for start in initializers:
             why_not = _not_applicable(start, task.made)
@@ -196,12 +216,18 @@ def _distinct(text: str) -> list[Spec]:
     return list(dict.fromkeys(parse_list(text)))
 
 
-def _task(spec: Spec, question: Question) -> Task:
-    made: Problem = problem.build(spec)
+def _tasks(question: Question) -> list[Task]:
+    specs = [problem.bind(spec) for spec in problem_specs(question.problems)]
+    made: list[Problem] = [problem.build(spec) for spec in specs]
+    wanted = targets(question.target, [(str(problem.short(s)), m) for s, m in zip(specs, made, strict=True)])
+    return [_task(spec, m, target, question) for spec, m, target in zip(specs, made, wanted, strict=True)]
+
+
+def _task(spec: Spec, made: Problem, target: Target | None, question: Question) -> Task:
     size = made.batch_size if question.batch_size is None else question.batch_size
     full = made.epochs * steps_per_epoch(made, size)
     own = problem.find(spec.name).meta.get("compare_steps", full)
-    return Task(spec, made, own if question.steps is None else question.steps, size)
+    return Task(spec, made, own if question.steps is None else question.steps, size, target)
 
 
 def wants_all(spec: Spec) -> bool:

@@ -54,8 +54,21 @@ def show_comparison(to: Console, outcome: Comparison) -> None:
     """The table of each problem, what the marks mean, and what was measured where."""
     for task, rows in outcome.rows.items():
         show(to, *_caption(outcome.plan, task, rows), "", _table(task, rows, to.width >= WIDE), *_errors(rows), "")
+    show(to, *_summary(outcome))
     where = [_measured(environment, outcome.plan.question.dtype) for environment in outcome.environments]
     show(to, *_skipped(outcome.plan), *_legend(outcome), *where)
+
+
+def _summary(outcome: Comparison) -> Iterator[RenderableType]:
+    """A line per problem to quote, and what the problems say together."""
+    from suite.findings import findings, lines
+    from suite.headlines import headline
+
+    told = [headline(task, rows) for task, rows in outcome.rows.items()]
+    yield from (str(line) for line in told if line is not None)
+    yield ""
+    further = list(lines(findings(outcome)))
+    yield from (*further, "") if further else ()
 
 
 def _caption(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[RenderableType]:
@@ -70,7 +83,7 @@ def _caption(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[Renderable
         f"tuned by final {task.judged_by} on {len_of_tuning(plan)}",
         f"shown: final values on the {split} split, median of {count(seeds, 'fresh seed')} {_interval(task, rows)}",
     ]
-    target, minimum = task.made.target, task.made.minimum
+    target, minimum = task.target, task.made.minimum
     if target is not None:
         sign = ">=" if target.better == "higher" else "<="
         lines.append(f"target: {target.measure} {sign} {number(target.value)} ({target.origin})")
@@ -95,8 +108,9 @@ def len_of_tuning(plan: Plan) -> str:
     """The tuning budget in words."""
     from suite.plan import TUNING_SEEDS
 
-    tried = max(len(contestant.trials) for contestant in plan.contestants)
-    return f"{tried} trials x {len(TUNING_SEEDS)} seeds"
+    tried = max(contestant.budget for contestant in plan.contestants)
+    how = "" if plan.question.search == "auto" else f", {plan.question.search} search"
+    return f"{tried} trials x {len(TUNING_SEEDS)} seeds{how}"
 
 
 def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:
@@ -159,6 +173,13 @@ def setting(row: Row) -> str:
         name = free.inner if inner.count(free.inner) == 1 else free.name
         shown.append(f"{name}={free.at(at):g}{'!' if free.name in edges else ''}")
     return ", ".join(shown)
+
+
+def name_of(row: Row) -> str:
+    """A row in words: its optimizer, the best of what was tuned, and its start."""
+    return (
+        f"{row.contestant.optimizer} {setting(row)}".rstrip() + f" from {initializer.short(row.contestant.initializer)}"
+    )
 
 
 def _estimate(row: Row, measure: str, between: str) -> RenderableType:

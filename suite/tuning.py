@@ -8,17 +8,17 @@ not; in ``sgd(lr=cosine(steps=500))`` the schedule's ``value`` is searched in th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from problems.bounds import Range
 from problems.names import Spec, UsageError
 from suite.optimizers import optimizer
+from suite.search import Point, points, proposed
 
 Path = tuple[str, ...]
 EDGE = 0.05  # share of a range, on its scale, that counts as its edge
 DIGITS = 4  # of a tried value, so that it can be read and typed again
-SEED = 0  # of the scrambling: every optimizer with as many free settings is searched at the same points
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Trial:
 
     spec: Spec  # bound
     free: tuple[Free, ...]
-    fractions: tuple[float, ...]  # where in each range it lies
+    fractions: Point  # where in each range it lies
 
     @property
     def edge(self) -> tuple[str, ...]:
@@ -79,32 +79,33 @@ def _walk(spec: Spec, at: Path) -> Iterator[Free]:
             )  # a schedule whose height is left open
 
 
-def trials(spec: Spec, count: int) -> list[Trial]:
+def trials(spec: Spec, count: int, search: str = "auto") -> list[Trial]:
     """The settings to try: ``count`` of them, or the one there is where nothing is free.
-
-    One free setting is tried at evenly spaced points of its range, both ends included, on its
-    scale. Several are tried at the points of a scrambled Halton sequence, which fills their
-    common box evenly at any count.
 
     Raises:
         UsageError: the optimizer cannot be made with these settings.
     """
-    free = free_settings(spec)
-    points = _points(len(free), count) if free else [()]
-    return [Trial(optimizer.bind(_with(spec, free, point)), free, point) for point in points]
-
-
-def _points(dimensions: int, count: int) -> list[tuple[float, ...]]:
     if count < 1:
         raise UsageError(f"trials must be >= 1, got {count}")
-    if dimensions == 1:
-        return [((i / (count - 1)) if count > 1 else 0.5,) for i in range(count)]
-    from scipy.stats import qmc
-
-    return [tuple(map(float, row)) for row in qmc.Halton(dimensions, scramble=True, rng=SEED).random(count)]
+    free = free_settings(spec)
+    return _at(spec, free, points(search, len(free), count) if free else [()])
 
 
-def _with(spec: Spec, free: tuple[Free, ...], point: tuple[float, ...]) -> Spec:
+def further(spec: Spec, tried: Sequence[Trial], costs: Sequence[float], count: int) -> list[Trial]:
+    """The next settings to try, of a search that learns from those before.
+
+    Args:
+        costs: of each trial, lower is better; infinite where it diverged.
+    """
+    free = free_settings(spec)
+    return _at(spec, free, proposed([trial.fractions for trial in tried], costs, count)) if free else []
+
+
+def _at(spec: Spec, free: tuple[Free, ...], places: Sequence[Point]) -> list[Trial]:
+    return [Trial(optimizer.bind(_with(spec, free, place)), free, place) for place in places]
+
+
+def _with(spec: Spec, free: tuple[Free, ...], point: Point) -> Spec:
     spec = optimizer.named(spec)
     for setting, fraction in zip(free, point, strict=True):
         spec = _put(spec, setting.path, setting.at(fraction))

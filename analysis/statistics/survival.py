@@ -74,10 +74,10 @@ def times_to_target(
 def with_clocks(traces: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Traces with further clocks: ``gradients``, ``examples`` and ``measured_seconds``; NaN where a run has none.
 
-    A run's gradient evaluations and its seconds are spread evenly over its steps. Examples are those
-    of the minibatches, all of the training split for full batches where its size is recorded
-    (``train_examples``); a run whose minibatches grow has no even rate. Seconds are a run's own only
-    where it was trained alone, not as one of many lanes.
+    A run's gradient evaluations are spread evenly over its steps. Examples are those of the
+    minibatches, all of the training split for full batches where its size is recorded
+    (``train_examples``); a run whose minibatches grow has no even rate. Seconds are those of a run that
+    was timed, whose trace has them as a measure of its own.
 
     Args:
         traces, runs: as ``suite.load`` gives them.
@@ -93,11 +93,20 @@ def with_clocks(traces: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     rates = {
         "gradients": gradients,
         "examples": (gradients * batch).where(column("grow_every", 0.0) == 0),
-        "measured_seconds": (column("train_seconds") / steps).where(column("lanes") == 1),
     }
     each = runs[["run"]].astype(str).assign(**rates).set_index("run")
     found = traces["run"].astype(str)
-    return traces.assign(**{name: traces["step"] * found.map(each[name]).astype("float64") for name in rates})
+    clocks = {name: traces["step"] * found.map(each[name]).astype("float64") for name in rates}
+    return traces.assign(**clocks, measured_seconds=_measured_seconds(traces, found))
+
+
+def _measured_seconds(traces: pd.DataFrame, run: pd.Series[str]) -> Array:
+    """Of each row, what the measure ``seconds`` of its run says at its step; NaN where there is none."""
+    import pandas as pd
+
+    own = traces["measure"] == "seconds"
+    read = traces.loc[own, "value"].groupby([run[own], traces.loc[own, "step"]]).last()
+    return read.reindex(pd.MultiIndex.from_arrays([run, traces["step"]])).to_numpy(dtype=np.float64)
 
 
 def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> tuple[Array, Array]:

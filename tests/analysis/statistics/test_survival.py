@@ -94,17 +94,16 @@ def test_clocks(traces: pd.DataFrame) -> None:
             "gradient_calls": [60, 10, 0],
             "batch_size": [16, 0, 16],
             "grow_every": 0,
-            "lanes": [1, 4, 1],
-            "train_seconds": [3.0, 1.0, 0.0],
         }
     )
-    clocks = with_clocks(traces, runs)
+    timed = pd.DataFrame({"run": "a", "step": [0, 10, 20, 30], "value": [0.0, 1.0, 2.5, 3.0], "measure": "seconds"})
+    clocks = with_clocks(pd.concat([traces, timed]), runs)
     a = clocks[(clocks["run"] == "a") & (clocks["step"] == 20)].iloc[0]
     assert (a["gradients"], a["examples"]) == (40, 640)
-    assert a["measured_seconds"] == pytest.approx(2.0)
+    assert a["measured_seconds"] == 2.5
     b = clocks[clocks["run"] == "b"].iloc[-1]
     assert b["gradients"] == 10
-    assert math.isnan(b["examples"]) and math.isnan(b["measured_seconds"])  # one of four lanes, and no size known
+    assert math.isnan(b["examples"]) and math.isnan(b["measured_seconds"])  # it was not timed, and no size is known
     assert clocks[clocks["run"] == "c"]["gradients"].isna().all()
     known = with_clocks(traces, runs.assign(train_examples=[100, 50, 100]))
     assert known[known["run"] == "b"].iloc[-1]["examples"] == 500

@@ -1,0 +1,115 @@
+"""What a comparison says beyond each table: whether tuning decides the ranking, and whether problems agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from analysis.numbers import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from suite.compare import Comparison, Row
+    from suite.plan import Task
+
+MOST = 6  # pairs of problems that are named one by one
+
+
+def findings(outcome: Comparison) -> dict[str, Any]:
+    """As plain values, each a list that is empty where there is nothing to say.
+
+    - ``tuning``: per problem, contestant and number of trials the expected best of the measure that
+      tuning goes by (``analysis.statistics.tuning_curves``).
+    - ``ranking_changes``, ``vanishing_advantages``: per problem, from which number of trials on the order
+      is another, and which contestant's lead is gone once both are tuned as fairly.
+    - ``rank_correlation``: Kendall's τ of the contestants' final medians between each two problems.
+    - ``profile_scores``: AlgoPerf's score by steps to target, of contestants that ran on every problem.
+    """
+    from analysis.statistics import ranking_changes, tuning_curves, vanishing_advantages
+
+    sequential = outcome.plan.question.search == "tpe"
+    found: dict[str, list[dict[str, Any]]] = {"tuning": [], "ranking_changes": [], "vanishing_advantages": []}
+    for task, rows in outcome.rows.items():
+        tried, better = _tried(rows), task.better(task.judged_by)
+        curves = tuning_curves(tried, better, sequential=sequential)
+        tables = {"tuning": curves, "ranking_changes": ranking_changes(curves, better)}
+        if not sequential:
+            tables["vanishing_advantages"] = vanishing_advantages(tried, better)
+        for name, table in tables.items():
+            found[name] += [{"problem": task.name, **record} for record in _records(table)]
+    return {**found, **_between_problems(outcome.rows)}
+
+
+def _tried(rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+    """The trials of the contestants that had any to choose from."""
+    return {label(row): row.tried for row in rows if len(row.tried) > 1}
+
+
+def label(row: Row) -> str:
+    """A contestant's name: the optimizer as written and its start."""
+    from suite.initializers import initializer
+
+    return f"{row.contestant.optimizer} from {initializer.short(row.contestant.initializer)}"
+
+
+def _between_problems(rows: Mapping[Task, Sequence[Row]]) -> dict[str, list[dict[str, Any]]]:
+    from analysis.statistics import profile_score, rank_correlation
+
+    finals = _table(rows, lambda task, row: task.sign(task.reported[0]) * row.final[task.reported[0]].value)
+    correlation = rank_correlation(finals)
+    with_target = {task: found for task, found in rows.items() if task.target is not None}
+    times = _table(with_target, lambda task, row: row.arrivals["steps"].median if row.arrivals else float("inf"))
+    everywhere = times.dropna().T
+    scores = profile_score(everywhere) if everywhere.shape[0] > 1 and everywhere.shape[1] > 1 else None
+    ordered = [] if scores is None else scores.sort_values(ascending=False, kind="stable").items()
+    return {
+        "rank_correlation": _records(correlation),
+        "profile_scores": [{"contestant": str(name), "score": float(score)} for name, score in ordered],
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in record.items()} for record in table.to_dict("records")]
+
+
+def _table(rows: Mapping[Task, Sequence[Row]], value: Any) -> pd.DataFrame:
+    """Contestants by problems."""
+    import pandas as pd
+
+    columns = {
+        task.name: {label(row): value(task, row) for row in found if row.best is not None}
+        for task, found in rows.items()
+    }
+    return pd.DataFrame(columns, dtype="float64")
+
+
+def lines(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """The findings in a few lines."""
+    leaders: dict[str, list[tuple[int, str]]] = {}
+    for change in found["ranking_changes"]:
+        of_problem = leaders.setdefault(change["problem"], [])
+        if not of_problem or of_problem[-1][1] != change["first"]:
+            of_problem.append((change["trials"], change["first"]))
+    for problem, firsts in leaders.items():
+        told = "; ".join(f"from {trials} {first}" for trials, first in firsts)
+        yield f"{problem}, expected best by number of trials: {told}"
+    gone: dict[str, int] = {}
+    for lost in found["vanishing_advantages"]:
+        gone[lost["problem"]] = gone.get(lost["problem"], 0) + 1
+    for problem, pairs in gone.items():
+        yield f"{problem}: leads seen with few trials that are gone with all of them: {pairs} (--json names them)"
+    known = [f for f in found["rank_correlation"] if not math.isnan(f["correlation"])]
+    if known:
+        yield f"rank correlation (Kendall) of final medians: {_agreement(known)}"
+    if found["profile_scores"]:
+        told = ", ".join(f"{f['contestant']} {number(f['score'])}" for f in found["profile_scores"])
+        yield f"profile score (steps to target, up to 4 times the quickest; 1 is quickest everywhere): {told}"
+
+
+def _agreement(known: Sequence[Mapping[str, Any]]) -> str:
+    if len(known) <= MOST:
+        return "; ".join(f"{f['a']} and {f['b']} {f['correlation']:.2f} (n = {f['n']})" for f in known)
+    found = [f["correlation"] for f in known]
+    return f"{min(found):.2f} to {max(found):.2f} between {len(known)} pairs of problems (--json names them)"

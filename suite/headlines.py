@@ -1,0 +1,135 @@
+"""One line per problem that a person can quote: what won, by how much, with what certainty, at what cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.numbers import number
+from suite.arrivals import PRICED, TIMED
+
+if TYPE_CHECKING:
+    from analysis.statistics import Estimate, TimeToTarget, Verdict
+    from suite.compare import Row
+    from suite.plan import Task
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a problem's table comes to.
+
+    Args:
+        best: the best row, in words; ``runner_up`` is the next of another optimizer, None where there is none.
+        estimate: of the best row's ranking measure.
+        lead: how much better the best is than the runner-up, the median over common seeds; None where
+            runs of both diverged. ``verdict`` is on the best against it.
+        better_than, too_few: of the ``others``, how many the best is better than, and for how many
+            there were too few seeds to tell.
+        arrivals: time to the target by clock; empty without one.
+    """
+
+    problem: str
+    best: str
+    measure: str
+    estimate: Estimate
+    runner_up: str | None
+    lead: Estimate | None
+    verdict: Verdict | None
+    better_than: int
+    too_few: int
+    others: int
+    steps: int
+    target: str
+    arrivals: Mapping[str, TimeToTarget]
+
+    def __str__(self) -> str:
+        certainty = f"n = {self.estimate.n}"
+        shown = f"{self.measure} {number(self.estimate.value)}{_interval(self.estimate)} ({certainty})"
+        return f"{self.problem}: {self.best} {self._rank()}, {shown}{self._margin()}; {self._cost()}"
+
+    def _rank(self) -> str:
+        if not self.others:
+            return "is alone"
+        if self.better_than == self.others:
+            return f"is better than {'the other' if self.others == 1 else f'all {self.others} others'}"
+        rest = self.others - self.better_than - self.too_few
+        told = [f"better than {self.better_than} of {self.others} others"] if self.better_than else []
+        told += [f"not told from {rest}"] if rest else []
+        told += [f"too few seeds to tell from {self.too_few}"] if self.too_few else []
+        return f"leads ({', '.join(told)})"
+
+    def _margin(self) -> str:
+        if self.runner_up is None or self.verdict is None:
+            return ""
+        by = f" {number(self.lead.value)}{_interval(self.lead)}" if self.lead is not None else ""
+        return f", median lead over {self.runner_up}{by} ({_certainty(self.verdict)})"
+
+    def _cost(self) -> str:
+        if "steps" not in self.arrivals:
+            return f"after {self.steps} steps"
+        if math.isinf(self.arrivals["steps"].median):
+            found = self.arrivals["steps"]
+            return f"{self.target} not reached in {self.steps} steps ({found.reached} of {found.n} runs did)"
+        same = self.arrivals.get("gradients") == self.arrivals["steps"]
+        said = {"examples", "gradients"} if same else {"examples"}
+        spent = [_spent(name, found) for name, found in self.arrivals.items() if name not in said]
+        return f"{self.target} reached in {', '.join(spent)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, with the sentence."""
+        from dataclasses import asdict
+
+        return {**asdict(self), "sentence": str(self)}
+
+
+def headline(task: Task, rows: Sequence[Row]) -> Headline | None:
+    """The headline of a table's rows, best first; None where nothing could be run."""
+    from suite.tables import name_of
+
+    ranked = [row for row in rows if row.best is not None]
+    if not ranked:
+        return None
+    best, others = ranked[0], ranked[1:]
+    outcomes = [row.verdict.outcome for row in others if row.verdict is not None]
+    next_row = next((row for row in others if row.contestant.optimizer != best.contestant.optimizer), None)
+    target = task.target
+    sign = ">=" if target is not None and target.better == "higher" else "<="
+    return Headline(
+        task.name,
+        name_of(best),
+        task.reported[0],
+        best.final[task.reported[0]],
+        name_of(next_row) if next_row else None,
+        _lead(task, best, next_row) if next_row else None,
+        next_row.verdict.flipped() if next_row and next_row.verdict else None,
+        outcomes.count("worse"),
+        outcomes.count("too few"),
+        len(others),
+        task.steps,
+        f"{target.measure} {sign} {number(target.value)}" if target is not None else "",
+        best.arrivals,
+    )
+
+
+def _lead(task: Task, best: Row, other: Row) -> Estimate | None:
+    from analysis.statistics import interval
+
+    pairs = zip(best.values, other.values, strict=True)
+    leads = [0.0 if a == b else task.sign(task.reported[0]) * (b - a) for a, b in pairs]
+    return None if -math.inf in leads else interval(leads)
+
+
+def _interval(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.low) else f" [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def _certainty(verdict: Verdict) -> str:
+    return verdict.outcome + ("" if verdict.outcome == "too few" else f", p = {verdict.p:.2g}")
+
+
+def _spent(clock: str, found: TimeToTarget) -> str:
+    if clock.startswith(PRICED):
+        return f"{number(found.median)} s on {clock.removeprefix(PRICED)}"
+    return f"{number(found.median)} s measured" if clock == TIMED else f"{found.median:.0f} {clock}"

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import FakeEngine, bowl
+
+from suite import export
+from suite.compare import Comparison, compare
+from suite.findings import findings, lines
+from suite.headlines import headline
+from suite.ledger import Ledger
+from suite.plan import Question, plan
+from suite.spec import Result, Run
+from suite.store import Store
+
+QUESTION = Question("digits_mlp", "adam, sgd, momentum", "default", trials=6, seeds=9, steps=40)
+
+
+class WithCounts(FakeEngine):
+    """Also counts two gradients a step, and reads a clock."""
+
+    def result(self, run: Run) -> Result:
+        found = super().result(run)
+        counted = {"last_step": run.steps, "gradient_calls": 2 * run.steps}
+        read = [(step, "seconds", step / 80) for step in sorted({step for step, _, _ in found.trace})]
+        return replace(found, summary={**found.summary, **counted}, trace=(*found.trace, *read))
+
+
+def outcome(folder: Path, question: Question = QUESTION, engine: FakeEngine | None = None) -> Comparison:
+    ledger = Ledger(Store(folder), train=engine or FakeEngine())
+    return compare(plan(question), ledger, lambda phase, runs: lambda progress: None)
+
+
+def sentence(found: Comparison) -> str:
+    ((task, rows),) = found.rows.items()
+    return str(headline(task, rows))
+
+
+def worse(by: dict[str, float]) -> Any:
+    def loss(run: Run) -> float:
+        return bowl(run) + next((more for name, more in by.items() if run.optimizer.startswith(name)), 0.0)
+
+    return loss
+
+
+def test_what_won_by_how_much_with_what_certainty_and_at_what_cost(tmp_path: Path) -> None:
+    engine = WithCounts(loss=worse({"sgd": 0.1, "momentum": 0.2}))
+    told = sentence(outcome(tmp_path, engine=engine))
+    assert told.startswith("digits_mlp: adam lr=0.01 from default is better than all 2 others, test_accuracy 0.98")
+    assert "(n = 9), median lead over sgd lr=0.01 from default 0.0" in told
+    assert "(better, p = 0.012)" in told  # 3 pairs · 2/2⁹
+    assert told.endswith("valid_accuracy >= 0.9500 reached in 40 steps, 80 gradients, 0.5000 s measured")
+
+
+def test_what_cannot_be_told_or_was_not_reached_is_said(tmp_path: Path) -> None:
+    told = sentence(outcome(tmp_path / "same"))
+    assert " leads (not told from 2), " in told
+    assert "(indistinguishable, p = 1)" in told
+    few = sentence(outcome(tmp_path / "few", replace(QUESTION, seeds=3)))
+    assert "too few seeds to tell from 2" in few and "(too few)" in few and "[" not in few
+    missed = sentence(outcome(tmp_path / "far", replace(QUESTION, target="0.999")))
+    assert missed.endswith("valid_accuracy >= 0.9990 not reached in 40 steps (0 of 9 runs did)")
+    alone = sentence(outcome(tmp_path / "one", replace(QUESTION, optimizers="adam")))
+    assert "is alone" in alone and "lead" not in alone
+    two = FakeEngine(loss=lambda run: math.inf if run.optimizer.startswith("sgd") and run.seed < 9 else bowl(run))
+    diverged = sentence(outcome(tmp_path / "two", replace(QUESTION, optimizers="adam, sgd"), two))
+    assert "is better than the other" in diverged and "median lead over sgd lr=0.01 from default inf" in diverged
+
+
+def test_nothing_to_tell_of_what_could_not_be_run(tmp_path: Path) -> None:
+    found = outcome(tmp_path, engine=FakeEngine(broken=lambda run: "oh"))
+    ((task, rows),) = found.rows.items()
+    assert headline(task, rows) is None
+    assert list(lines(findings(found))) == []
+    assert json.loads(export.to_json(export.of_comparison(found)))["headlines"] == []
+
+
+def test_costs_price_the_way_to_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    run = plan(QUESTION).tuning()[0]
+    costs = pd.DataFrame(
+        {
+            "problem": [run.problem] * 2,
+            "optimizer": [run.optimizer, run.optimizer],
+            "batch_size": run.batch_size,
+            "dtype": "float32",
+            "device": "cpu",
+            "seconds": [0.01, 0.1],
+            "environment.processor": ["quick", "slow"],
+            "environment.device": "cpu",
+            "environment.threads": 1,
+        }
+    )
+    monkeypatch.setattr("suite.costs.load_costs", lambda results: costs)
+    found = outcome(tmp_path, engine=FakeEngine(loss=worse({"sgd": 0.1, "momentum": 0.2})))
+    assert sentence(found).endswith("reached in 40 steps, 0.4000 s on quick, 1 thread, 4.000 s on slow, 1 thread")
+    (rows,) = found.rows.values()
+    assert set(rows[0].arrivals) == {"steps", "seconds on quick, 1 thread", "seconds on slow, 1 thread"}
+    assert set(rows[1].arrivals) == {"steps"}  # sgd has no cost yet: absent, not an error
+
+
+def test_findings_say_whether_tuning_decides_and_problems_agree(tmp_path: Path) -> None:
+    def loss(run: Run) -> float:
+        if run.problem.startswith("linear"):
+            return bowl(run) + (0.5 if run.optimizer.startswith("adam") else 0.0)
+        return 1.0 + 0.001 * run.seed % 3 if run.optimizer.startswith("sgd") else 3 * bowl(run)
+
+    question = replace(QUESTION, problems="digits_mlp, linear_regression", target="linear_regression:1")
+    found = findings(outcome(tmp_path, question, FakeEngine(loss=loss)))
+    firsts = [(c["trials"], c["first"]) for c in found["ranking_changes"] if c["problem"] == "digits_mlp"]
+    assert firsts[0] == (1, "sgd from default")
+    assert firsts[-1][1] != "sgd from default"
+    curves = [c for c in found["tuning"] if c["problem"] == "digits_mlp" and c["contestant"] == "adam from default"]
+    assert [c["trials"] for c in curves] == [1, 2, 3, 4, 5, 6]
+    (pair,) = found["rank_correlation"]
+    assert (pair["a"], pair["b"], pair["n"]) == ("digits_mlp", "linear_regression", 3)
+    assert {score["contestant"] for score in found["profile_scores"]} == {
+        f"{name} from default" for name in ("adam", "sgd", "momentum")
+    }
+    told = list(lines(found))
+    assert told[0].startswith("digits_mlp, expected best by number of trials: from 1 sgd from default; from ")
+    assert any(line.startswith("rank correlation (Kendall) of final medians: digits_mlp and ") for line in told)
+
+
+def test_json_has_headlines_and_findings(tmp_path: Path) -> None:
+    found = json.loads(export.to_json(export.of_comparison(outcome(tmp_path))))
+    (line,) = found["headlines"]
+    assert line["sentence"].startswith("digits_mlp: ")
+    assert line["estimate"]["n"] == 9
+    assert set(found["findings"]) == {
+        "tuning", "ranking_changes", "vanishing_advantages", "rank_correlation", "profile_scores",
+    }  # fmt: skip
+    assert found["rows"][0]["time_to_target"]["steps"]["median"] == 40
+    assert found["question"]["search"] == "auto"
