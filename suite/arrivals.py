@@ -63,6 +63,7 @@ class Arrivals:
         target = task.target
         assert target is not None
         ids = [self._ids[result.run] for result in results]
+        # a run that diverged, or that its stopping rule ended, will never get there
         ended = [self._ids[r.run] for r in results if r.status not in ("done", "reached target")]
         if clock not in traces:
             return None
