@@ -1,0 +1,108 @@
+"""Slope, flow and noise of gradients against closed forms and dense float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analysis.gradients import Slope, cosine, minibatch_noise, noise, norms, slope
+from analysis.objective import CurvatureError, of_function, of_module
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def least_squares(n=40, d=5):
+    x, y, theta = draw(n, d), draw(n, seed=1), draw(d, seed=2)
+    made = of_function(
+        lambda t, b: (b[0] @ t - b[1]).square().mean() / 2,
+        theta,
+        (x, y),
+        chunk=17,
+        predict=lambda t, b: b[0] @ t,
+        criterion=lambda out, b: (out - b[1]).square().mean() / 2,
+    )
+    each = (x @ theta - y)[:, None] * x
+    return made, x, each
+
+
+def net():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    return of_module(module, nn.CrossEntropyLoss(), (draw(30, 6), draw(30, 3).argmax(1)), chunk=11)
+
+
+def test_the_slope_of_a_quadratic():
+    made, x, each = least_squares()
+    g, h = each.mean(0), x.T @ x / len(x)
+    found = slope(made)
+    assert found.gTg == pytest.approx(float(g @ g), rel=1e-12)
+    assert found.gTHg == pytest.approx(float(g @ h @ g), rel=1e-12)
+    before = made.value()
+    for rate in (0.1, found.best_rate, 3.0):
+        first, second = found.change(rate)
+        assert made.at(made.theta - rate * g).value() == pytest.approx(before - first + second, rel=1e-10)
+    assert made.at(made.theta - 2 * found.best_rate * g).value() == pytest.approx(before, rel=1e-10)
+
+
+def test_the_slope_of_a_net_against_its_dense_hessian():
+    made = net()
+    whole = lambda t: sum(w * made.loss_of(made.split(t), c) for w, c in zip(made.weights, made.chunks, strict=True))  # noqa: E731  # torch.func wants a function of one vector
+    g, h = torch.func.grad(whole)(made.theta), torch.func.hessian(whole)(made.theta)
+    found = slope(made)
+    assert found.gTg == pytest.approx(float(g @ g), rel=1e-10)
+    assert found.gTHg == pytest.approx(float(g @ h @ g), rel=1e-10)
+
+
+def test_flow_by_pieces_adds_up():
+    found = norms(net())
+    assert list(found) == ["", "0.weight", "0.bias", "2.weight", "2.bias"]
+    assert found[""] ** 2 == pytest.approx(sum(v**2 for name, v in found.items() if name), rel=1e-12)
+
+
+def test_noise_of_examples_and_of_minibatches():
+    made, _, each = least_squares()
+    found = noise(made)
+    assert found.variance == pytest.approx(float(torch.cov(each.T).trace()), rel=1e-12)
+    assert found.squared == pytest.approx(float(each.mean(0).square().sum()), rel=1e-12)
+    for size, measured in minibatch_noise(made, (1, 4, 16, 40), repeats=2000):
+        assert measured == pytest.approx(found.of_minibatch(size, len(each)), rel=0.05, abs=1e-12)
+    assert found.of_minibatch(100) == pytest.approx(found.of_minibatch(1) / 10)
+
+
+def test_noise_of_a_net_is_that_of_its_examples_gradients():
+    made = net()
+    x, y = (torch.cat(t) for t in zip(*made.chunks, strict=True))
+    each = [of_at(made, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
+    assert noise(made).variance == pytest.approx(float(torch.cov(torch.stack(each).T).trace()), rel=1e-10)
+
+
+def of_at(made, x, y):
+    def loss(theta):
+        return made.loss_of(made.split(theta), (x, y))
+
+    return torch.func.grad(loss)(made.theta)
+
+
+def test_degenerate_gradients():
+    assert math.isnan(Slope(0.0, 0.0).best_rate)
+    assert Slope(1.0, -2.0).best_rate == math.inf
+    assert math.isnan(cosine(torch.zeros(3), torch.ones(3)))
+    assert cosine(torch.ones(3), -2 * torch.ones(3)) == pytest.approx(-1)
+    one = of_function(lambda t: (t**2).sum(), torch.tensor([3.0], dtype=torch.float64))
+    assert slope(one) == Slope(36.0, 72.0)
+    made, _, _ = least_squares(n=1)
+    with pytest.raises(CurvatureError, match="a variance needs at least 2 examples, got 1"):
+        noise(made)
+    whole, _, _ = least_squares()
+    with pytest.raises(CurvatureError, match="a minibatch must be of 1 to 40 examples, got 41"):
+        minibatch_noise(whole, (41,))
+    with pytest.raises(CurvatureError, match="in two parts"):
+        noise(of_function(lambda t, b: (b[0] @ t).sum(), torch.ones(2), (torch.ones(3, 2),)))
+    with pytest.raises(CurvatureError, match="the loss is nan"):
+        slope(of_function(lambda t: t.sum() * np.nan, torch.ones(2)))
