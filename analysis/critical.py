@@ -16,6 +16,7 @@ from analysis.operators import hessian
 from analysis.spectrum import Spectrum, spectrum
 
 Vector = NDArray[np.float64]
+SMALL = 16  # parameters up to which the search forms the Hessian
 DENSE = 600  # parameters up to which every eigenvalue is computed
 
 
@@ -78,7 +79,7 @@ def critical_point(
     """
     from scipy.optimize import least_squares
 
-    products = 0
+    products, last = 0, hessian(objective, method="retained")
 
     def there(x: Vector) -> Objective:
         return objective.at(torch.as_tensor(x))
@@ -93,24 +94,18 @@ def critical_point(
         return g
 
     def jacobian(x: Vector) -> object:
-        nonlocal products
-        made = hessian(there(x), method="retained")
-        inner = made.apply
-
-        def counted(vectors: Tensor) -> Tensor:
-            nonlocal products
-            products += len(vectors)
-            on_progress(f"{products} products")
-            return inner(vectors)
-
-        made.apply = counted  # type: ignore[method-assign]  # of this one operator, to say how far it is
-        return made.to_scipy() if objective.size > 1 else made.dense().double().numpy()
+        nonlocal last, products
+        products += last.products
+        on_progress(f"{products} products")
+        last = hessian(there(x), method="retained")
+        return last.dense().double().cpu().numpy() if exact else last.to_scipy()
 
     start = objective.theta.double().cpu().numpy()
     wanted = tol * max(1.0, float(objective.gradient().double().norm()))
-    exact = objective.size <= 1
+    exact = objective.size <= SMALL
     try:
-        place = least_squares(
+        with np.errstate(all="ignore"):  # a flat Hessian is divided by, and dealt with after that
+            place = least_squares(
             slope, start, jacobian, tr_solver="exact" if exact else "lsmr", max_nfev=most, xtol=1e-15, ftol=1e-15,
             gtol=None,
         ).x  # fmt: skip
@@ -121,7 +116,7 @@ def critical_point(
     seen = ends(end, seed)
     return Critical(
         end.theta, end.value(), gradient, index(seen), _snapped(seen, lowest=True), _snapped(seen, lowest=False),
-        gradient <= wanted, products,
+        gradient <= wanted, products + last.products,
     )  # fmt: skip
 
 
