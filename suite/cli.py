@@ -262,6 +262,39 @@ def trace(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("kind", type=click.Choice(["line", "slice", "plane", "path", "critical"]))
+@click.argument("problem")
+@click.argument("optimizer", required=False)
+@click.option("--steps", type=click.IntRange(0), help="Of training.  [default: the problem's]")
+@click.option("--points", type=click.IntRange(3), default=25, show_default=True, help="Of training: path and critical.")
+@click.option("--count", type=click.IntRange(3), help="Places along each direction.  [default: 61, of planes 25]")
+@click.option("--span", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Of slices.")
+@click.option("--split", default="train", show_default=True, help="Whose examples: train, valid or test.")
+@click.option("--examples", type=click.IntRange(0), default=0, help="Only the first so many.  [default: all]")
+@click.option("--chunk", type=click.IntRange(1), help="Examples at a time; bounds memory.  [default: 1024]")
+@click.option("--initializer", default="default", show_default=True, help="Where training starts.")
+@click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
+@click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws start, minibatches and directions.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: float32; critical: float64]")
+@_DATA
+@click.option("--figure", metavar="FILE", help="As .svg, .png or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def landscape(**options: Any) -> None:
+    """Look at PROBLEM's loss where training with OPTIMIZER goes, or at its start.
+
+    line: from start to end. slice, plane: along filter-normalized random directions. path: over the plane
+    in which training moved most. critical: minimizes the gradient's norm from points of training, and
+    tells the index of what it finds.
+    """
+    from suite.landscape_command import landscape
+
+    sys.exit(landscape(**options))
+
+
+@cli.command()
 @click.argument("name")
 @_DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def spectrum(
         raise UsageError(f"spectrum: matrix must be of {', '.join(curvature.MATRICES)}, got {unknown[0]!r}")
     training = curvature.Training(problem, optimizer, initializer, seed, batch_size, order, device, dtype)
     seen = curvature.Seen(split, examples, chunk)
-    say = _silent if quiet else _Line()
+    say = progress_line(quiet)
     options |= {"steps": lanczos_steps, "seed": seed}
     with one_thread():
         found = list(curvature.along(training, at_steps, names, seen, layers=layers, on_progress=say, options=options))
@@ -90,6 +90,11 @@ def steps_of(text: str) -> list[int]:
     if kind not in ("", "log") or not all(part.strip().isdecimal() for part in parts):
         raise UsageError(f"at must be steps such as 0,100,1000 or log:1000, got {text!r}")
     return log_spaced(int(last)) if kind == "log" else sorted({int(part) for part in parts})
+
+
+def progress_line(quiet: bool) -> Callable[[str], None]:
+    """What says how far something is."""
+    return _silent if quiet else _Line()
 
 
 class _Line:

@@ -1,0 +1,275 @@
+"""``python -m suite landscape``: the loss of a problem along lines and over planes, and its critical points."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analysis.numbers import number
+from problems.names import UsageError
+from suite.environment import check_device
+
+if TYPE_CHECKING:
+    from analysis.critical import Critical
+    from analysis.figures import Chart
+    from analysis.objective import Objective
+    from suite.curvature import Training
+
+FORMATS = (".svg", ".png", ".pdf")
+SIZE = (6.2, 4.2)  # inches
+ROOM = 0.15  # of the trajectory's extent, seen around it
+
+
+@dataclass(frozen=True)
+class View:
+    """What a kind of look comes to: values for JSON, lines to print, and a chart."""
+
+    values: dict[str, Any]
+    lines: list[str]
+    chart: Chart
+
+
+def landscape(
+    *,
+    kind: str,
+    problem: str,
+    optimizer: str | None,
+    initializer: str,
+    seed: int,
+    batch_size: int | None,
+    order: str,
+    device: str,
+    dtype: str | None,
+    steps: int | None,
+    points: int,
+    count: int | None,
+    span: float,
+    split: str,
+    examples: int,
+    chunk: int | None,
+    figure: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Look and show; the exit code."""
+    if figure is not None and Path(figure).suffix.lower() not in FORMATS:
+        raise UsageError(f"landscape: figure must end in {', '.join(FORMATS)}, got {figure!r}")
+    if kind in ("line", "path") and optimizer is None:
+        raise UsageError(f"landscape: {kind} needs an optimizer, whose training it shows")
+    check_device(device)
+    from suite import curvature, export, tables
+    from suite.spectrum_command import progress_line
+    from suite.threads import one_thread
+
+    kept = dtype or ("float64" if kind == "critical" else "float32")
+    training = curvature.Training(problem, optimizer, initializer, seed, batch_size, order, device, kept)
+    say = progress_line(quiet)
+    with one_thread(), curvature.told():
+        look = _Look(training, curvature.Seen(split, examples, chunk), steps, points, count, span, say)
+        found: View = getattr(look, kind)()
+    say("")
+    if figure is not None:
+        found.chart.save(figure)
+    if as_json:
+        click.echo(export.to_json({"run": asdict(training), "kind": kind, **found.values}))
+    else:
+        tables.show(tables.console(sys.stdout), *found.lines)
+    return 0
+
+
+class _Look:
+    """The looks, each on the points that training goes through."""
+
+    def __init__(
+        self,
+        training: Training,
+        seen: Any,
+        steps: int | None,
+        points: int,
+        count: int | None,
+        span: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.training, self.seen, self.count, self.span, self.say = training, seen, count, span, say
+        self.made = training.made()
+        self.steps, self.points = self._budget(steps), points
+        title = f"{training.problem}{f', {training.optimizer}' if training.optimizer else ''}"
+        self.look: dict[str, Any] = {"title": title, "size": SIZE}
+
+    def _budget(self, steps: int | None) -> int:
+        """Steps of training: as asked, or the problem's own; none without an optimizer."""
+        from suite.plan import steps_per_epoch
+
+        if self.training.optimizer is None:
+            return 0
+        if steps is not None:
+            return steps
+        size = self.training.batch_size
+        return self.made.epochs * steps_per_epoch(self.made, self.made.batch_size if size is None else size)
+
+    def _trained(self, count: int) -> list[tuple[int, Any]]:
+        """(step, θ) at so many evenly spaced steps, the first and the last among them.
+
+        Raises:
+            UsageError: training diverged.
+        """
+        import numpy as np
+        import torch
+
+        from suite.curvature import points
+
+        wanted = np.unique(np.linspace(0, self.steps, max(count, 1)).round().astype(int)).tolist()
+        found = []
+        for step, theta in points(self.training, wanted if count > 1 else [self.steps], self.made):
+            if not torch.isfinite(theta).all():
+                raise UsageError(f"landscape: {self.training.optimizer} diverged before step {step}; take fewer steps")
+            self.say(f"trained {step} of {self.steps} steps")
+            found.append((step, theta))
+        return found
+
+    def _at(self, theta: Any) -> Objective:
+        return self.seen.objective(self.made, theta)
+
+    def _told(self, done: int, of: int) -> None:
+        self.say(f"{done} of {of} points")
+
+    def line(self) -> View:
+        """The loss on the line from the start of training to its end."""
+        import numpy as np
+
+        from analysis.figures.landscape import loss_line
+        from analysis.landscape import Line, interpolation
+
+        (_, start), *_, (_, end) = self._trained(2)
+        places = np.unique([*np.linspace(-0.25, 1.25, self.count or 61).round(12), 0.0, 1.0])
+        whole = interpolation(self._at(start), start, end, places, self._told)
+        within = (places >= 0) & (places <= 1)
+        inner = Line(places[within], whole.losses[within])
+        verdict = "falls all the way" if inner.monotone() else f"climbs by up to {number(inner.rise)} on the way"
+        lines = [
+            f"from the start (0) to step {self.steps} (1): the loss {verdict}",
+            f"loss {number(inner.losses[0])} at the start, {number(inner.losses[-1])} at the end, "
+            f"{number(inner.losses.min())} at the lowest; at most {number(inner.barrier)} above the chord",
+        ]
+        values = _of_line(whole) | {"monotone": inner.monotone(), "rise": inner.rise, "barrier": inner.barrier}
+        table = _frame(whole).assign(line="loss")
+        chart = loss_line(table, xlabel="from the start (0) to the end (1)", **self.look)
+        return View(values, lines, chart)
+
+    def slice(self) -> View:
+        """The loss along one filter-normalized random direction."""
+        import numpy as np
+
+        from analysis.figures.landscape import loss_line
+        from analysis.landscape import filter_normalized, slice_along
+
+        _, theta = self._trained(1)[-1]
+        at = self._at(theta)
+        places = np.linspace(-self.span, self.span, self.count or 61)
+        found = slice_along(at, filter_normalized(at, self.training.seed), places, self._told)
+        lines = [
+            f"step {self.steps}, along a filter-normalized random direction: loss {number(at.value())} in the middle",
+            f"from {number(found.losses.min())} to {number(found.losses.max())} within {self.span:g} of the norms",
+        ]
+        chart = loss_line(_frame(found).assign(line="loss"), xlabel="along a filter-normalized direction", **self.look)
+        return View(_of_line(found), lines, chart)
+
+    def plane(self) -> View:
+        """The loss over the plane of two filter-normalized random directions."""
+        import numpy as np
+
+        from analysis.figures.landscape import loss_plane
+        from analysis.landscape import filter_normalized, plane
+
+        _, theta = self._trained(1)[-1]
+        at = self._at(theta)
+        u, v = (filter_normalized(at, 2 * self.training.seed + i) for i in range(2))
+        places = np.linspace(-self.span, self.span, self.count or 25)
+        found = plane(at, u, v, places, places, self._told)
+        lines = [
+            f"step {self.steps}, two filter-normalized random directions: loss {number(at.value())} in the middle",
+            f"from {number(np.nanmin(found.losses))} to {number(np.nanmax(found.losses))} over the plane",
+        ]
+        return View(_of_plane(found), lines, loss_plane(found, **self.look))
+
+    def path(self) -> View:
+        """The loss over the plane in which training moved most, and the way that it took."""
+        import numpy as np
+
+        from analysis.figures.landscape import loss_plane
+        from analysis.landscape import plane, principal_directions
+
+        trained = self._trained(self.points)
+        way = principal_directions([theta for _, theta in trained])
+        at = self._at(trained[-1][1])
+        low, high = way.coordinates.min(0), way.coordinates.max(0)
+        room = np.maximum(ROOM * (high - low), 1e-12)
+        x, y = (np.linspace(a, b, self.count or 25) for a, b in zip(low - room, high + room, strict=True))
+        u, v = way.vectors.to(at.device, at.dtype)
+        found = plane(at, u, v, x, y, self._told)
+        shares = [f"{100 * share:.0f} %" for share in way.shares]
+        lines = [
+            f"{len(trained)} points of {self.steps} steps: {shares[0]} and {shares[1]} of their variance in this plane",
+            f"loss {number(at.value())} at the end; "
+            f"from {number(np.nanmin(found.losses))} to {number(np.nanmax(found.losses))} over the plane",
+        ]
+        steps = [step for step, _ in trained]
+        values = _of_plane(found) | {"steps": steps, "path": way.coordinates.tolist(), "shares": way.shares.tolist()}
+        labels = {f"{axis}label": f"principal direction {i} ({share} of the variance)"
+                  for i, (axis, share) in enumerate(zip("xy", shares, strict=True), 1)}  # fmt: skip
+        chart = loss_plane(found, path=way.coordinates, **labels, **self.look)
+        return View(values, lines, chart)
+
+    def critical(self) -> View:
+        """Critical points near the points of training, by loss and index."""
+        import pandas as pd
+
+        from analysis.critical import critical_point
+        from analysis.figures.landscape import critical_points
+
+        found = []
+        for step, theta in self._trained(self.points if self.steps else 1):
+            say = lambda words, step=step: self.say(f"from step {step}: {words}")  # noqa: E731  # it names the step
+            found.append((step, critical_point(self._at(theta), tol=1e-6, seed=self.training.seed, on_progress=say)))
+        rows = [{"step": step, **_of_critical(point)} for step, point in found]
+        lines = [
+            f"from step {step}: {point.kind if point.converged else 'no critical point reached'}, "
+            f"loss {number(point.loss)}, gradient norm {number(point.gradient)}, index {number(point.index.value)}, "
+            f"eigenvalues from {number(point.smallest)} to {number(point.largest)}"
+            for step, point in found
+        ]
+        chart = critical_points(pd.DataFrame(rows), **self.look)
+        return View({"points": rows}, lines, chart)
+
+
+def _of_critical(point: Critical) -> dict[str, Any]:
+    return {
+        "kind": point.kind,
+        "loss": point.loss,
+        "gradient": point.gradient,
+        "index": point.index.value,
+        "index_interval": [point.index.low, point.index.high],
+        "smallest": point.smallest,
+        "largest": point.largest,
+        "converged": point.converged,
+        "products": point.products,
+    }
+
+
+def _frame(line: Any) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"place": line.places, "loss": line.losses})
+
+
+def _of_line(line: Any) -> dict[str, Any]:
+    return {"places": line.places.tolist(), "losses": line.losses.tolist()}
+
+
+def _of_plane(found: Any) -> dict[str, Any]:
+    return {"x": found.x.tolist(), "y": found.y.tolist(), "losses": found.losses.tolist()}
