@@ -143,12 +143,16 @@ class Contest:
         return self._known[measure]
 
     def _course(self, row: Row, measure: str) -> Iterator[tuple[int, Any]]:
-        """An estimate at each step; a run that ended early, as it diverged, counts as the worst from there on."""
+        """An estimate at each step. From where it ended on, a run that was stopped keeps its last value, and one
+        that diverged counts as the worst."""
         from analysis.statistics import interval
 
         traces = self._traces
         own = traces[traces["run"].isin(row["runs"]) & (traces["measure"] == measure)]
         grid = own.pivot(index="step", columns="run", values="value").reindex(columns=row["runs"])
+        statuses = self.evidence.by_run["status"]
+        kept = [run for run in row["runs"] if statuses.get(run) in ("stopped", "reached target")]
+        grid[kept] = grid[kept].ffill()
         filled = grid.fillna(self.worst(measure))
         for step, values in zip(filled.index.to_numpy(), filled.to_numpy(float), strict=True):
             yield int(step), interval(values)
