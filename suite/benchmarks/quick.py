@@ -146,7 +146,7 @@ class Convergence:
 
     params = tuple(CASES)
     param_names = ("run",)
-    timeout = 240.0
+    timeout = 900.0  # of training them all, on a busy machine
 
     def setup_cache(self) -> dict[str, dict[str, Any]]:
         """Train them all once; the summaries of those that this version knows."""
