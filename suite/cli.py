@@ -134,7 +134,6 @@ _TIMED = click.option("--timed", is_flag=True, help="Train what is shown alone, 
 @click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
 @click.option("--stop", default="", metavar="RULE", help="What may end a run sooner, such as early(patience=5).")
-@click.option("--probes", default="", metavar="NAMES", help="What is measured along the runs that are shown.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes to train in.  [default: one per core]")
 @click.option("--dry-run", is_flag=True, help="Say what would run and about how long it would take.")
 @_TIMED
@@ -251,7 +250,6 @@ def spectrum(**options: Any) -> None:
 @click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
 @click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
-@click.option("--stop", default="", metavar="RULE", help="What may end it sooner, such as early(patience=5).")
 @_shared
 def trace(**options: Any) -> None:
     """Measure along the training of OPTIMIZER on PROBLEM: gradient norms, curvature, noise, units.

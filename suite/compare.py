@@ -46,8 +46,7 @@ class Row:
     arrivals: Mapping[str, TimeToTarget] = field(default_factory=dict)
     diverged: Mapping[Phase, tuple[int, int]] = field(default_factory=dict)
     values: Sequence[float] = ()  # of the ranking measure, by seed
-    tried: Sequence[float] = ()  # of the judging measure, by trial; infinite where half of its runs diverged
-    start: float = math.nan  # of the judging measure before the first step, the median of the tuning's runs
+    tried: Sequence[float] = ()  # of the judging measure, by trial
     verdict: Verdict | None = None
     problem: str = ""
 
@@ -205,16 +204,8 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         {"tuning": _diverged(tries), "evaluation": _diverged(results)},
         ranking,
         [_tried(contestant, t, task.judged_by, tuned) for t in contestant.trials],
-        _start(task.judged_by, tries),
         problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
     )
-
-
-def _start(measure: str, results: Sequence[Result]) -> float:
-    """The median of a measure before the first step."""
-    found = [value for r in results for step, name, value in r.trace if step == 0 and name == measure]
-    finite = [value for value in found if math.isfinite(value)]
-    return _median(finite) if finite else math.nan
 
 
 def _diverged(results: Sequence[Result]) -> tuple[int, int]:

@@ -143,7 +143,6 @@ def _of_moment(moment: Moment) -> dict[str, Any]:
         "bottom": _of_pairs(found.bottom),
         "sharpness": moment.sharpness,
         "outliers": moment.outliers,
-        "classes": moment.classes,
         "notes": list(found.notes),
         "density": None,
         "trace": None,
@@ -209,8 +208,7 @@ def _facts(moment: Moment) -> str:
     if moment.rate and moment.sharpness is not None:
         facts.append(f"sharpness {number(moment.sharpness)} against 2/lr = {number(2 / moment.rate)}")
     if moment.outliers is not None:
-        beside = f" for {moment.classes} classes" if moment.classes else ""
-        facts.append(f"{moment.outliers} outliers{beside}")
+        facts.append(f"{moment.outliers} outliers")
     return ", ".join(facts)
 
 
