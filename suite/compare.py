@@ -38,6 +38,7 @@ class Row:
         diverged: (runs, of how many), in the tuning and in the evaluation.
         verdict: against the best row of the same problem, corrected for all pairs of its rows; None
             for that row itself.
+        start: the means of what was spent before the first step; empty where the start is a mere draw.
     """
 
     contestant: Contestant
@@ -49,6 +50,7 @@ class Row:
     tried: Sequence[float] = ()  # of the judging measure, by trial
     verdict: Verdict | None = None
     problem: str = ""
+    start: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def steps_to_target(self) -> float | None:
@@ -205,7 +207,15 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         ranking,
         [_tried(contestant, t, task.judged_by, tuned) for t in contestant.trials],
         problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
+        start=_spent(results),
     )
+
+
+def _spent(results: Sequence[Result]) -> dict[str, float]:
+    """The mean of each cost of a start over runs."""
+    found = [{k: v for k, v in result.summary.items() if k.startswith("start_")} for result in results]
+    names = dict.fromkeys(name for one in found for name in one)
+    return {name: sum(one.get(name, 0) for one in found) / len(found) for name in names}
 
 
 def _diverged(results: Sequence[Result]) -> tuple[int, int]:

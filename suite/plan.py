@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from problems.names import Spec, UsageError, parse_list
 from problems.problem import Problem, Target, problem
 from suite.environment import check_device
-from suite.initializers import NotApplicable, initializer
+from suite.initializers import initializer
 from suite.optimizers import optimizer
 from suite.search import check, first_round
 from suite.spec import Run
@@ -182,6 +182,8 @@ def plan(question: Question) -> Plan:
     Raises:
         UsageError: an unknown name, a setting out of bounds, missing data, or nothing to run.
     """
+    from suite.starting import not_applicable
+
     for name, value in (("seeds", question.seeds), ("trials", question.trials)):
         if value < 1:
             raise UsageError(f"compare: {name} must be >= 1, got {value}")
@@ -196,7 +198,7 @@ def plan(question: Question) -> Plan:
     for task in _tasks(question):
         rule_of(question.stop, task.made)  # which must fit every problem
         for start in initializers:
-            why_not = _not_applicable(start, task.made)
+            why_not = not_applicable(start, task.made)
             if why_not:
                 skipped.append((task.name, str(initializer.short(start)), why_not))
                 continue
@@ -248,21 +250,6 @@ def steps_per_epoch(made: Problem, batch_size: int) -> int:
             f"or 0 for all of them, got {batch_size}"
         )
     return count // batch_size if batch_size else 1
-
-
-def _not_applicable(start: Spec, made: Problem) -> str:
-    """Why an initializer makes no sense for a problem; empty if it does."""
-    from suite.sampler import generator
-
-    try:
-        initializer.build(start)(made, generator(0, "start"))
-    except NotApplicable as reason:
-        return str(reason)
-    except UsageError:
-        raise
-    except Exception:
-        return ""  # a fault of the initializer's own, which its runs will record
-    return ""
 
 
 def default_eval_every(made: Problem, batch_size: int, steps: int, most: int = 100) -> int:

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from problems.names import UsageError, parse
+from problems.names import parse
 from problems.problem import Problem, problem
 from suite.environment import environment
 from suite.errors import told
 from suite.evaluate import evaluate, gradient_norms
-from suite.initializers import NotApplicable, initializer
 from suite.lanes import lanes_of
 from suite.probing import Probing
-from suite.sampler import check_size, generator
+from suite.sampler import check_size
 from suite.spec import Result, Run
+from suite.starting import start_of, starts_of
 from suite.stopping import GRADIENT, Measures, Rule, best_of, measure_of, rule_of
 
 WATCH = 200  # steps between two looks for diverged lanes, each of which waits for the device
@@ -45,8 +45,9 @@ def train_group(
     check_size(made.train, asked.batch_size, asked.order, bool(made.carry), made.course)
     rule_of(asked.stop, made)  # which may not fit the problem
     starts, ready = [], []
+    found = starts_of(asked.problem, asked.device, asked.dtype)
     for run in runs:
-        start = _start(run, made)
+        start = start_of(run, made, found)
         if isinstance(start, Result):
             on_result(start)
             on_steps(run.steps)
@@ -54,26 +55,8 @@ def train_group(
             ready.append(run)
             starts.append(start)
     if ready:
-        theta = torch.stack(starts).to(made.train.tensors[0].device)
-        _Group(made, ready, theta, on_result, on_steps).train()
-
-
-def _start(run: Run, made: Problem) -> Tensor | Result:
-    """θ₀ of a run, or why there is none."""
-    try:
-        theta = initializer.build(parse(run.initializer))(made, generator(run.seed, "start"))
-    except NotApplicable as reason:
-        return Result(run, "skipped", str(reason))
-    except UsageError:
-        raise
-    except Exception as error:
-        return Result(run, "failed", f"initializer {run.initializer}: {type(error).__name__}: {error}")
-    if theta.shape != (made.size,):
-        shape = tuple(theta.shape)
-        return Result(
-            run, "failed", f"initializer {run.initializer}: theta must have shape ({made.size},), got {shape}"
-        )
-    return theta.detach().to(getattr(torch, run.dtype))
+        theta = torch.stack([point for point, _ in starts]).to(made.train.tensors[0].device)
+        _Group(made, ready, theta, [costs for _, costs in starts], on_result, on_steps).train()
 
 
 @dataclass
@@ -81,6 +64,7 @@ class _Lane:
     """One run's record while it trains."""
 
     run: Run
+    start: Mapping[str, float]  # what was spent before the first step
     trace: list[tuple[int, str, float]] = field(default_factory=list)
     probed: list[tuple[int, str, float]] = field(default_factory=list)
     history: list[tuple[int, Measures]] = field(default_factory=list)  # the evaluations again, one an entry
@@ -95,11 +79,12 @@ class _Group:
         made: Problem,
         runs: Sequence[Run],
         theta: Tensor,
+        starts: Sequence[Mapping[str, float]],
         on_result: Callable[[Result], None],
         on_steps: Callable[[int], None],
     ) -> None:
         self.made, self.theta = made, theta
-        self.records = [_Lane(run) for run in runs]
+        self.records = [_Lane(run, start) for run, start in zip(runs, starts, strict=True)]
         self.on_result, self.on_steps = on_result, on_steps
         self.seconds = 0.0
         self.taken = 0  # steps
@@ -241,6 +226,7 @@ class _Group:
             summary.update({f"{kind}_calls": n for kind, n in sorted(self.lanes.calls()[lane].items())})
         if hasattr(self, "probing"):
             summary.update({f"probe_{kind}_calls": n for kind, n in sorted(self.probing.calls.items())})
+        summary |= record.start
         summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
         summary |= {f"{name}_data": split.fingerprint for name, split in self.made.splits.items()}
         trace = tuple(sorted(record.trace + record.probed, key=lambda row: row[0]))

@@ -53,7 +53,15 @@ def show(to: Console, *parts: RenderableType) -> None:
 def show_comparison(to: Console, outcome: Comparison) -> None:
     """The table of each problem, what the marks mean, and what was measured where."""
     for task, rows in outcome.rows.items():
-        show(to, *_caption(outcome.plan, task, rows), "", _table(task, rows, to.width >= WIDE), *_errors(rows), "")
+        show(
+            to,
+            *_caption(outcome.plan, task, rows),
+            "",
+            _table(task, rows, to.width >= WIDE),
+            *_starts(rows),
+            *_errors(rows),
+            "",
+        )
     show(to, *_summary(outcome))
     where = [_measured(environment, outcome.plan.question.dtype) for environment in outcome.environments]
     show(to, *_skipped(outcome.plan), *_legend(outcome), *where)
@@ -182,6 +190,15 @@ def name_of(row: Row) -> str:
     )
 
 
+def spent(costs: Mapping[str, Any]) -> str:
+    """What a start cost, in words; empty where it is a mere draw."""
+    kinds = [key for key in costs if key.startswith("start_") and key != "start_seconds" and costs[key]]
+    if not kinds:
+        return ""
+    said = [f"{costs[key]:.0f} {key.removeprefix('start_').replace('_calls', ' evaluations')}" for key in kinds]
+    return f" ({', '.join(said)}, {span(costs['start_seconds'])} before the first step)"
+
+
 def _estimate(row: Row, measure: str, between: str) -> RenderableType:
     from rich.text import Text
 
@@ -207,6 +224,14 @@ def percent(part: int, whole: int) -> str:
     """A share in per cent, never rounded to none or all."""
     share = 100 * part / whole
     return f"{min(max(share, 1), 99) if 0 < part < whole else share:.0f} %"
+
+
+def _starts(rows: Sequence[Row]) -> Iterator[str]:
+    """What the starts cost that are more than a draw."""
+    said = {
+        f"start {initializer.short(row.contestant.initializer)}{spent(row.start)}": None for row in rows if row.start
+    }
+    yield from said
 
 
 def _errors(rows: Sequence[Row]) -> Iterator[RenderableType]:
@@ -302,6 +327,8 @@ def outcome(result: Result, brief: bool = False) -> Iterator[str]:
     run, summary = result.run, result.summary
     yield f"{result.status}{f': {result.detail}' if result.detail else ''}"
     yield f"{problem.short(parse(run.problem))}, {optimizer.short(parse(run.optimizer))}, seed {run.seed}, run {run.id}"
+    if run.initializer != "default":
+        yield f"start: {initializer.short(parse(run.initializer))}{spent(summary)}"
     if "target" in summary:
         step = summary["steps_to_target"]
         yield f"target {summary['target']} of {number(summary['target_value'])}: " + (

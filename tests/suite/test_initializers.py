@@ -19,6 +19,7 @@ LAYOUT = Layout(
 DATA = Data((torch.zeros(4, 1),))
 STRATEGIES = [e.name for e in initializer if any(p.kind == "nested" for p in e.parameters)]
 NAMES = [name for name in initializer.names() if name not in ("default", *STRATEGIES)]
+BY_DATA = [name for name in STRATEGIES if not any(p.required for p in initializer.find(name).parameters)]
 UNSEEDED = ("zeros", "constant")
 
 
@@ -121,7 +122,7 @@ EMBEDDED = [e.name for e in problem if e.meta.get("embedded") and not any(p.requ
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-@pytest.mark.parametrize("how", ["default", *NAMES, *(f"biased(default, {rule})" for rule in bias.names())])
+@pytest.mark.parametrize("how", ["default", *NAMES, *BY_DATA, *(f"biased(default, {rule})" for rule in bias.names())])
 def test_on_every_embedded_problem(name, how):
     made = problem.build(problem.bind(name))
     try:
