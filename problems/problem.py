@@ -195,9 +195,9 @@ class Problem:
         """
         return self._loss(*self._at_step(pieces, batch))[0]
 
-    def outputs(self, pieces: Pieces, batch: Batch, *between: Callable[[str, Tensor], Tensor]) -> Tensor:
-        """What ``predict`` makes of the pieces of θ; ``between`` sees the sums of the hidden layers."""
-        return self._predict(self._with_fixed(pieces), batch, *between)[0]
+    def outputs(self, pieces: Pieces, batch: Batch, *hooks: Callable[..., Tensor]) -> Tensor:
+        """What ``predict`` makes of the pieces of θ; its hooks are ``between`` and ``bend`` (see :class:`Problem`)."""
+        return self._predict(self._with_fixed(pieces), batch, *hooks)[0]
 
     def carried_of(self, pieces: Pieces, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss as in training, and what is carried on to the examples that follow, [batch, *carry]."""
@@ -255,16 +255,14 @@ class Problem:
         """A batch without what comes behind its examples: what a step brings, what was carried to it."""
         return batch[: len(self.train.tensors)] if len(batch) > len(self.train.tensors) else batch
 
-    def _predict(
-        self, pieces: Pieces, batch: Batch, *between: Callable[[str, Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
+    def _predict(self, pieces: Pieces, batch: Batch, *hooks: Callable[..., Tensor]) -> tuple[Tensor, Tensor | None]:
         """Outputs, and what is carried on; a batch to which nothing was carried begins with zeros."""
         if not self.carry:
-            return self.predict(pieces, batch, *between), None
+            return self.predict(pieces, batch, *hooks), None
         if batch is self.examples(batch):
             like = next(iter(pieces.values()))
             batch = (*batch, like.new_zeros(len(batch[0]), *self.carry))
-        outputs, carried = self.predict(pieces, batch, *between)
+        outputs, carried = self.predict(pieces, batch, *hooks)
         return outputs, carried
 
     def better(self, measure: str) -> str:

@@ -19,7 +19,7 @@ LAYOUT = Layout(
 DATA = Data((torch.zeros(4, 1),))
 STRATEGIES = [e.name for e in initializer if any(p.kind == "nested" for p in e.parameters)]
 NAMES = [name for name in initializer.names() if name not in ("default", *STRATEGIES)]
-BY_DATA = [name for name in STRATEGIES if not any(p.required for p in initializer.find(name).parameters)]
+BY_DATA = [name for name in STRATEGIES if name in ("lsuv", "scaled_by_hand", "fixup")]
 UNSEEDED = ("zeros", "constant")
 
 
