@@ -195,8 +195,8 @@ def spent(costs: Mapping[str, Any]) -> str:
     kinds = [key for key in costs if key.startswith("start_") and key != "start_seconds" and costs[key]]
     if not kinds:
         return ""
-    said = [f"{costs[key]:.0f} {key.removeprefix('start_').replace('_calls', ' evaluations')}" for key in kinds]
-    return f" ({', '.join(said)}, {span(costs['start_seconds'])} before the first step)"
+    said = [f"{key.removeprefix('start_').removesuffix('_calls')} {costs[key]:.0f}" for key in kinds]
+    return f" (before the first step: {', '.join(said)}, {costs['start_seconds']:.3g} s)"
 
 
 def _estimate(row: Row, measure: str, between: str) -> RenderableType:
