@@ -98,7 +98,8 @@ def _show(found: Sequence[Result], table: pd.DataFrame, steps: Sequence[int]) ->
     to = tables.console(sys.stdout)
     seeds = len(found)
     evaluated = list(dict.fromkeys(table["measure"][~table["probed"]]))
-    split = "valid_" if any(measure.startswith("valid_") for measure in evaluated) else "train_"
+    splits = ("valid_", "test_", "train_")
+    split = next(s for s in splits if any(m.startswith(s) for m in evaluated) or s == splits[-1])
     told = [m for m in evaluated if m == "train_loss" or m.startswith(split)]
     rows = intervals(table[table["probed"] | table["measure"].isin(told)], steps)
     if len(rows):

@@ -51,17 +51,16 @@ def _panels(table: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]
 
 
 def _evaluation(table: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The error of the validation split; its loss where nothing is classified; of the training split if it is alone."""
-    for measure in ("valid_accuracy", "valid_loss", "train_loss"):
-        own = table[table["measure"] == measure]
-        if own.empty:
-            continue
-        own = own.groupby("step", as_index=False)["value"].mean().assign(line=name)
-        if measure == "valid_accuracy":
-            yield "validation error", own.assign(value=1 - own["value"])
-        else:
-            yield {"valid_loss": "validation loss", "train_loss": "training loss"}[measure], own
-        return
+    """The error of the validation split, or of the test split without one; the loss where nothing is classified."""
+    splits = {"valid": "validation", "test": "test", "train": "training"}
+    for kind in ("accuracy", "loss"):
+        for split, said in splits.items():
+            own = table[table["measure"] == f"{split}_{kind}"]
+            if own.empty:
+                continue
+            own = own.groupby("step", as_index=False)["value"].mean().assign(line=name)
+            yield (f"{said} error", own.assign(value=1 - own["value"])) if kind == "accuracy" else (f"{said} loss", own)
+            return
 
 
 def _panel(head: str, own: pd.DataFrame, name: str, window: int) -> Chart:
