@@ -250,6 +250,7 @@ def spectrum(**options: Any) -> None:
 @click.option("--order", default="reshuffle", show_default=True, help="How minibatches are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the start and the minibatches.")
 @click.option("--eval-every", metavar="N|epoch", help="Steps between evaluations.  [default: epochs]")
+@click.option("--stop", default="", metavar="RULE", help="What may end it sooner, such as early(patience=5).")
 @_shared
 def trace(**options: Any) -> None:
     """Measure along the training of OPTIMIZER on PROBLEM: gradient norms, curvature, noise, units.

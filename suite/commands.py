@@ -112,7 +112,7 @@ def one_run(
     stop: str,
     device: str,
     dtype: str,
-    timed: bool,
+    timed: bool = False,
 ) -> Run:
     """The run that a person asked for, what was left open taken from the problem.
 
