@@ -57,7 +57,7 @@ class Critical:
 def critical_point(
     objective: Objective,
     *,
-    tol: float = 1e-8,
+    tol: float | None = None,
     most: int = 200,
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda said: None,
@@ -65,11 +65,10 @@ def critical_point(
     """The critical point that minimizing ½‖∇L‖² from the objective's point leads to, whatever its index.
 
     By SciPy's ``least_squares``, a trust-region method, with the Hessian as the Jacobian of ∇L, known
-    by its products. Unlike a descent of L it does not turn away from saddles. Use float64: in float32
-    the gradient stops near 1e-6 of its size at the start.
+    by its products. Unlike a descent of L it does not turn away from saddles.
 
     Args:
-        tol: of ‖∇L‖, relative to the larger of 1 and its value at the start.
+        tol: of ‖∇L‖, relative to the larger of 1 and its value at the start; 1e-8 in float64, else 1e-5.
         most: gradients.
 
     Raises:
@@ -101,6 +100,8 @@ def critical_point(
         return last.dense().double().cpu().numpy() if exact else last.to_scipy()
 
     start = objective.theta.double().cpu().numpy()
+    if tol is None:
+        tol = 1e-8 if objective.dtype == torch.float64 else 1e-5
     wanted = tol * max(1.0, float(objective.gradient().double().norm()))
     exact = objective.size <= SMALL
     try:

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
-from problems.bounds import Bound
+from problems.bounds import Bound, Range
 from problems.data.splits import Splits
 from problems.models import mlp, regressor
 from problems.names import Spec, UsageError
 from problems.parameters import Parameter
 from problems.problem import Data, Problem
 from problems.registry import Entry
+from suite.errors import told
 from suite.lanes import Together, lanes_of
 from suite.objective import LaneOracle, Objective
 from suite.optimizers import Optimizer, optimizer
@@ -81,17 +82,22 @@ def tuned(spec: Spec, fraction: float) -> Spec:
 def check_optimizer(spec: Spec | str) -> list[Check]:
     """All checks of one optimizer; a check that raises counts as one that does not hold.
 
+    What cannot take a step is asked no more.
+
     Raises:
         UsageError: the name or the settings are wrong.
     """
     spec = optimizer.bind(spec)
-    done = list(_documented(optimizer.find(spec.name)))
-    done += _bounds(optimizer.find(spec.name), spec)
-    for name, check in _BEHAVIOUR.items():
+    entry = optimizer.find(spec.name)
+    done = [*_documented(entry), *_bounds(entry, spec), *_tuning(entry)]
+    ready = all(check.holds for check in done if check.name == "tuning")
+    for name, check in _BEHAVIOUR.items() if ready else ():
         try:
             holds, words = check(spec)
         except Exception as error:
-            holds, words = False, f"it raised {type(error).__name__}: {error}"
+            holds, words = False, f"it raised {told(error)}"
+        if name == "takes a step" and not holds:
+            return [*done, Check(name, False, f"{words}; nothing else was asked of it")]
         done.append(Check(name, holds, words))
     return done
 
@@ -112,6 +118,10 @@ def _documented(entry: Entry[Optimizer]) -> Iterator[Check]:
 
 def _bounds(entry: Entry[Optimizer], spec: Spec) -> Iterator[Check]:
     for parameter in entry.parameters:
+        if parameter.kind in ("number", "integer") and parameter.bound is None and "family" not in entry.meta:
+            kind = "Positive" if parameter.kind == "number" else "Count"
+            words = f"it has none, so wrong values are found late; annotate it as {kind}, or with the bounds it has"
+            yield Check(f"bounds of {parameter.name}", False, words)
         for value in outside(parameter):
             yield _refusal(spec, parameter, value)
 
@@ -127,6 +137,26 @@ def outside(parameter: Parameter) -> list[Any]:
     if bound.high < float("inf"):
         beyond.append(bound.high if bound.open_high else bound.high + 1)
     return [int(value) if parameter.kind == "integer" else value for value in beyond]
+
+
+def _tuning(entry: Entry[Optimizer]) -> Iterator[Check]:
+    """Whether ranges are ranges, inside the bounds; and what it means that there is none."""
+    numbers = {p.name: p for p in entry.parameters if p.kind in ("number", "integer")}
+    for key, span in entry.tune.items():
+        bound = numbers[key].bound if key in numbers else None
+        words = f"{key} from {span}"
+        if not isinstance(span, Range):
+            words = f"tune={{{key!r}: {span!r}}}: write a range, log_range(1e-5, 1.0) or linear_range(0.0, 1.0)"
+        elif isinstance(bound, Bound) and not (span.low in bound and span.high in bound):
+            words = f"the range of {key}, {span}, leaves its bounds: {key} must be {bound}"
+        else:
+            yield Check("tuning", True, words)
+            continue
+        yield Check("tuning", False, words)
+    if not entry.tune and numbers:
+        first = next(iter(numbers))
+        words = f"nothing is tuned: compare takes the settings as they are, unless @optimizer(tune={{{first!r}: …}})"
+        yield Check("tuning", True, words)
 
 
 def _refusal(spec: Spec, parameter: Parameter, value: Any) -> Check:
@@ -159,6 +189,41 @@ def _train(
     leaves = [leaf for leaf in tree_leaves(getattr(lanes, "state", ())) if isinstance(leaf, Tensor)]
     finite = all(bool(leaf.isfinite().all()) for leaf in [*leaves, lanes.theta])
     return lanes.readout().clone(), lanes.calls(), finite
+
+
+def _steps(spec: Spec) -> tuple[bool, str]:
+    made = optimizer.build(spec)
+    if not isinstance(made, Optimizer):
+        return False, f"it must return an Optimizer, as first_order(init, update) does; got {type(made).__name__}"
+    problem = bowl()
+    oracle = LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
+    theta = start()
+    try:
+        state = made.init(oracle, theta.clone())
+        before = {name: tuple(leaf.shape) for name, leaf in _named(state)}
+        made_of = made.step(oracle, state, theta.clone())
+    except Exception as error:
+        return False, f"one step of one run raised {told(error)}"
+    if not (isinstance(made_of, tuple) and len(made_of) == 2):
+        return False, f"a step must return theta and the state, (theta, state); got {type(made_of).__name__}"
+    moved, state = made_of
+    if not isinstance(moved, Tensor) or moved.shape != theta.shape:
+        got = tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__
+        return False, f"a step must return theta of shape {tuple(theta.shape)}, got {got}"
+    after = {name: tuple(leaf.shape) for name, leaf in _named(state)}
+    if made.needs.vmap and before != after:
+        changed = next(name for name in {**before, **after} if before.get(name) != after.get(name))
+        return False, (
+            f"the state keeps the form that init gave it; {changed or 'it'} goes from "
+            f"{before.get(changed, 'nothing')} to {after.get(changed, 'nothing')}"
+        )
+    return True, "one step of one run gives theta and a state of the same form"
+
+
+def _named(state: Any) -> list[tuple[str, Tensor]]:
+    """The parts of a state by their places; numbers as tensors of no dimension."""
+    leaves, _ = tree_flatten_with_path(state)
+    return [(keystr(path), torch.as_tensor(leaf)) for path, leaf in leaves if isinstance(leaf, Tensor | int | float)]
 
 
 def _untouched(spec: Spec) -> tuple[bool, str]:
@@ -204,11 +269,25 @@ def _lifts(spec: Spec) -> tuple[bool, str]:
     try:
         Together(bowl(), [spec, spec], theta, [0, 1], 8, "reshuffle")
     except Exception as error:
-        return False, (
-            f"under vmap it raises {type(error).__name__}: {error}; compute with torch.where instead of if and while, "
-            "or declare needs=Needs(vmap=False)"
-        )
+        return False, _of_vmap(error)
     return True, "all lanes train in one vmapped step"
+
+
+def _of_vmap(error: Exception) -> str:
+    """Why a rule cannot be lifted, and what to do."""
+    text, place = str(error), told(error).rpartition(" (")[2] if told(error).endswith(")") else ""
+    where = f" ({place}" if place else ""
+    if "control flow" in text or ".item()" in text:
+        return (
+            f"it looks at values, as if, while, float() and .item() do{where}, so runs train one by one; compute with "
+            "torch.where(condition, a, b), or declare needs=Needs(vmap=False)"
+        )
+    if "random" in text:
+        return (
+            f"it draws random numbers{where}, which lanes cannot; take them from suite.strategies.noise: key_of(theta) "
+            "in init, normal(key, t, n) in step"
+        )
+    return f"lifted to many lanes by torch.func.vmap it raises {told(error)}"
 
 
 def _falls(spec: Spec) -> tuple[bool, str]:
@@ -217,13 +296,21 @@ def _falls(spec: Spec) -> tuple[bool, str]:
     ends, _, _ = _train(specs, problem, ENOUGH)
     losses = torch.vmap(problem.loss, in_dims=(0, None))(ends, problem.train.tensors).nan_to_num(torch.inf)
     before, after = problem.loss(start(), problem.train.tensors).item(), losses.min().item()
-    words = f"on {problem.name} the loss falls from {before:.3g} to {after:.3g} in {ENOUGH} steps at its best setting"
-    return after < 0.5 * before, words
+    words = f"on {problem.name} the loss goes from {before:.3g} to {after:.3g} in {ENOUGH} steps at its best setting"
+    if after < 0.5 * before:
+        return True, words.replace("goes", "falls")
+    few = "" if len(specs) > 1 else "; only one setting was tried, for it declares no tuning range"
+    return False, f"{words}; it has to halve{few}"
 
 
 def _flat(spec: Spec) -> tuple[bool, str]:
     _, _, finite = _train([spec], bowl(0.0), STEPS)
-    return finite, "zero gradients leave it finite" if finite else "zero gradients give inf or nan: a division by zero?"
+    if finite:
+        return True, "zero gradients leave it finite"
+    return (
+        False,
+        "zero gradients give inf or nan: a division by 0? x / (norm + delta), or (x / norm).where(norm > 0, 0.0)",
+    )
 
 
 def _finite(spec: Spec) -> tuple[bool, str]:
@@ -232,6 +319,7 @@ def _finite(spec: Spec) -> tuple[bool, str]:
 
 
 _BEHAVIOUR: dict[str, Callable[[Spec], tuple[bool, str]]] = {
+    "takes a step": _steps,
     "inputs untouched": _untouched,
     "reproducible": _reproducible,
     "lifts to lanes": _lifts,

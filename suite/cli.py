@@ -134,6 +134,7 @@ _TIMED = click.option("--timed", is_flag=True, help="Train what is shown alone, 
 @click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
 @click.option("--stop", default="", metavar="RULE", help="What may end a run sooner, such as early(patience=5).")
+@click.option("--probes", default="", metavar="NAMES", help="What is measured along the runs that are shown.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes to train in.  [default: one per core]")
 @click.option("--dry-run", is_flag=True, help="Say what would run and about how long it would take.")
 @_TIMED

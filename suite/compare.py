@@ -38,7 +38,7 @@ class Row:
         diverged: (runs, of how many), in the tuning and in the evaluation.
         verdict: against the best row of the same problem, corrected for all pairs of its rows; None
             for that row itself.
-        start: the means of what was spent before the first step; empty where the start is a mere draw.
+        spent: the means of what was spent before the first step; empty where the start is a mere draw.
     """
 
     contestant: Contestant
@@ -47,10 +47,11 @@ class Row:
     arrivals: Mapping[str, TimeToTarget] = field(default_factory=dict)
     diverged: Mapping[Phase, tuple[int, int]] = field(default_factory=dict)
     values: Sequence[float] = ()  # of the ranking measure, by seed
-    tried: Sequence[float] = ()  # of the judging measure, by trial
+    tried: Sequence[float] = ()  # of the judging measure, by trial; infinite where half of its runs diverged
+    start: float = math.nan  # of the judging measure before the first step, the median of the tuning's runs
     verdict: Verdict | None = None
     problem: str = ""
-    start: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def steps_to_target(self) -> float | None:
@@ -206,8 +207,9 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         {"tuning": _diverged(tries), "evaluation": _diverged(results)},
         ranking,
         [_tried(contestant, t, task.judged_by, tuned) for t in contestant.trials],
+        _start(task.judged_by, tries),
         problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
-        start=_spent(results),
+        spent=_spent(results),
     )
 
 
@@ -216,6 +218,13 @@ def _spent(results: Sequence[Result]) -> dict[str, float]:
     found = [{k: v for k, v in result.summary.items() if k.startswith("start_")} for result in results]
     names = dict.fromkeys(name for one in found for name in one)
     return {name: sum(one.get(name, 0) for one in found) / len(found) for name in names}
+
+
+def _start(measure: str, results: Sequence[Result]) -> float:
+    """The median of a measure before the first step."""
+    found = [value for r in results for step, name, value in r.trace if step == 0 and name == measure]
+    finite = [value for value in found if math.isfinite(value)]
+    return _median(finite) if finite else math.nan
 
 
 def _diverged(results: Sequence[Result]) -> tuple[int, int]:

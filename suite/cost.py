@@ -22,13 +22,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
+from suite import native
 from suite.environment import check_device, environment
 from suite.initializers import initializer
 from suite.lanes import Lanes, lanes_of
-from suite.machine import copy_bandwidth, matmul_peak, timer
+from suite.machine import copy_bandwidth, device_seconds, matmul_peak, replayed, timer
 from suite.memory import Peak
 from suite.objective import Objective
 from suite.optimizers import optimizer
+from suite.plan import wants_all
 from suite.sampler import generator
 from suite.tape import Kernel
 from suite.threads import one_thread
@@ -45,14 +47,17 @@ class Cost:
     Args:
         seconds: of a whole step, median over rounds; ``spread`` is its interquartile range.
         parts: seconds of ``PARTS``; the backward pass is a gradient less a forward pass.
-        warmup: seconds until the first step was done, compilation included.
+        warmup: seconds of setting up, until the first steps were done; ``compilation`` is the share of a
+            compiler in it, 0 where what it makes is remembered.
         state: bytes of optimizer state per parameter.
-        memory: bytes, at the peak, beyond what the process held before; None where not known.
+        memory: bytes, at the peak, of setting up and stepping, the data set aside; None where not known.
         flops: floating-point operations of a step's matrix products and convolutions.
         calls: evaluations per step by kind.
         peak, bandwidth: what the machine does at best, in operations and bytes per second.
         traffic: bytes that the update must move, each array once: θ and the gradient read, θ
             written, the state read and written.
+        replayed: seconds of a step replayed as a CUDA graph, without what launching its kernels
+            costs; None on a processor.
     """
 
     problem: str
@@ -65,6 +70,7 @@ class Cost:
     spread: float
     parts: Mapping[str, float]
     warmup: float
+    compilation: float
     state: float
     memory: int | None
     flops: int
@@ -72,6 +78,7 @@ class Cost:
     peak: float
     bandwidth: float
     traffic: int
+    replayed: float | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -109,7 +116,8 @@ def measure(
     """Measure one step of an optimizer on a problem.
 
     Args:
-        batch_size: examples in a minibatch; the problem's own unless given, 0 for all.
+        batch_size: examples in a minibatch, 0 for all; unless given, the problem's own, or all for methods
+            that are meant for all.
         seconds: to spend, about, after the warm-up.
 
     Raises:
@@ -120,11 +128,14 @@ def measure(
     bound = problem.bind(problem_text)
     made = problem.build(bound).to(device, getattr(torch, dtype))
     spec = optimizer.bind(optimizer_text)
-    size = made.batch_size if batch_size is None else batch_size
-    with Peak(device) as peak:
+    own = 0 if wants_all(spec) else made.batch_size
+    size = own if batch_size is None else batch_size
+    compiled = native.spent.seconds
+    _Step(made, spec, size)
+    warmup, compilation = time.perf_counter() - began, native.spent.seconds - compiled
+    with Peak(device) as peak:  # the second time, when what a process loads once is loaded
         step = _Step(made, spec, size)
-        warmup = time.perf_counter() - began
-        whole, parts = _rounds(step, seconds)
+    whole, parts = _rounds(step, seconds, device)
     low, _, high = statistics.quantiles(whole, n=4)
     state = sum(t.numel() * t.element_size() for t in held(step.lanes.state))
     theta = step.lanes.theta
@@ -139,6 +150,7 @@ def measure(
         spread=high - low,
         parts={part: statistics.median(times) for part, times in parts.items()},
         warmup=warmup,
+        compilation=compilation,
         state=state / made.size,
         memory=peak.bytes,
         flops=round(step.flops() * step.calls.get("gradient", 0)),
@@ -146,6 +158,7 @@ def measure(
         peak=matmul_peak(device, theta.dtype),
         bandwidth=copy_bandwidth(device),
         traffic=3 * theta.numel() * theta.element_size() + 2 * state,
+        replayed=replayed(step.whole, device, seconds / ROUNDS),
         environment=environment(device),
     )
 
@@ -242,9 +255,19 @@ class _Step:
             self.whole()
         after = self.lanes.calls()[0]
         self.calls = {kind: (n - before[kind]) / 3 for kind, n in after.items() if n > before[kind]}
+        for k in range(3):
+            self._parted.step(k)
+        mine = [t for each in (self.lanes, self._parted) for t in (each.theta, *held(each.state))]
+        self._begun = [(tensor, tensor.clone()) for tensor in mine]
 
     def _keep(self, loss: Tensor) -> None:
         self._losses[self._k % 1000].copy_(loss)
+
+    def restart(self) -> None:
+        """Back to where steps began: a method that has converged, or diverged, no longer takes the same steps."""
+        with torch.no_grad():
+            for tensor, before in self._begun:
+                tensor.copy_(before)
 
     def whole(self) -> None:
         """A step as the training loop takes it."""
@@ -304,14 +327,15 @@ def _float(made: Problem) -> torch.dtype:
     return next((t.dtype for t in made.train.tensors if t.is_floating_point()), torch.float32)
 
 
-def _rounds(step: _Step, seconds: float) -> tuple[list[float], dict[str, list[float]]]:
+def _rounds(step: _Step, seconds: float, device: str) -> tuple[list[float], dict[str, list[float]]]:
     """The median of a whole step, and the means of its parts, in each round."""
     share = step.forward_share()
     whole: list[float] = []
     parts: dict[str, list[float]] = {part: [] for part in PARTS}
-    watch = timer(step.whole)
     for _ in range(ROUNDS):
-        whole.append(watch.blocked_autorange(min_run_time=seconds / ROUNDS / 2).median)
+        step.restart()
+        whole.append(device_seconds(step.whole, device, seconds / ROUNDS / 2))
+        step.restart()
         for part, mean in step.parts(max(2, round(seconds / ROUNDS / 2 / whole[-1])), share).items():
             parts[part].append(mean)
     return whole, parts

@@ -116,18 +116,30 @@ def _compare(
 
 def show(to: Console, costs: Sequence[Cost]) -> None:
     """One row for each cost; what it was measured on once."""
-    for name in dict.fromkeys(c.problem for c in costs):
-        of = [c for c in costs if c.problem == name]
-        size = f"batch {of[0].batch_size}" if of[0].batch_size else "full batch"
-        heads = ("", "a step", "data", "forward", "backward", "update", "state", "update at", "peak")
-        units = ("", "± IQR", "%", "%", "%", "%", "B/param", "× floor", "MB")
+    for name, batch in dict.fromkeys((c.problem, c.batch_size) for c in costs):
+        of = [c for c in costs if (c.problem, c.batch_size) == (name, batch)]
+        size = f"batch {batch}" if batch else "full batch"
+        heads = (
+            "",
+            "a step",
+            "data",
+            "forward",
+            "backward",
+            "update",
+            "measure",
+            "evals",
+            "state",
+            "update at",
+            "peak",
+        )
+        units = ("", "± IQR", "%", "%", "%", "%", "%", "a step", "B/param", "× floor", "MB")
         table = tables._columns([f"{a}\n{b}" for a, b in zip(heads, units, strict=True)], numbers=True)
         for c in of:
             table.add_row(*_cells(c))
         head = f"{problem.short(parse(name))}  {of[0].parameters:,} parameters, {size}, {of[0].dtype}"
         share = f"{100 * of[0].flops_share:.0f} % of this machine's matrix-product peak"
         work = f"{of[0].flops / 1e6:,.4g} Mflop a step, at {share}"
-        tables.show(to, head, f"  {work}", "", table, "")
+        tables.show(to, head, f"  {work}", "", table, "", *_setting_up(of), *_launching(of))
     noisy = [c for c in costs if c.noisy]
     if noisy:
         tables.show(
@@ -139,13 +151,33 @@ def show(to: Console, costs: Sequence[Cost]) -> None:
     tables.show(to, tables._measured(costs[0].environment, costs[0].dtype))
 
 
+def _setting_up(costs: Sequence[Cost]) -> list[str]:
+    """What was spent before the first step, none of which is booked as a step's."""
+    slowest = max(costs, key=lambda c: c.warmup)
+    compiling = f", {duration(slowest.compilation)} of it compiling" if slowest.compilation else ""
+    return [f"  setting up: at most {duration(slowest.warmup)}{compiling}, not part of a step", ""]
+
+
+def _launching(costs: Sequence[Cost]) -> list[str]:
+    """On a GPU, what is left of a step without launching its kernels."""
+    found = [
+        f"  {optimizer.short(parse(c.optimizer))}: {duration(c.replayed)} replayed as a CUDA graph"
+        for c in costs
+        if c.replayed is not None
+    ]
+    return [*found, ""] if found else []
+
+
 def _cells(c: Cost) -> list[str]:
+    from suite.cost import PARTS
+
     whole = sum(c.parts.values())
-    shares = [f"{100 * c.parts[part] / whole:.0f}" for part in ("data", "forward", "backward", "update")]
+    shares = [f"{100 * c.parts[part] / whole:.0f}" for part in PARTS]
     step = f"{duration(c.seconds)} ± {duration(c.spread)}{' ~' if c.noisy else ''}"
     floor = f"{1 / c.bandwidth_share:.1f}" if c.bandwidth_share > 0 else "-"
-    memory = "-" if c.memory is None else f"{c.memory / 1e6:.0f}"
-    return [str(optimizer.short(parse(c.optimizer))), step, *shares, f"{c.state:.3g}", floor, memory]
+    memory = "-" if c.memory is None else f"{c.memory / 1e6:.3g}"
+    evaluations = f"{sum(c.calls.values()):.3g}"
+    return [str(optimizer.short(parse(c.optimizer))), step, *shares, evaluations, f"{c.state:.3g}", floor, memory]
 
 
 def draw(costs: Sequence[Cost], file: str) -> None:

@@ -60,6 +60,7 @@ class Moment:
         loss, gradient: L(θ) and ‖∇L(θ)‖ over the same examples.
         rate: the learning rate at this step, where the optimizer has one; gradient descent on
             a quadratic is stable while the sharpness is below 2/rate.
+        classes: of a softmax classifier, one for each output.
     """
 
     step: int
@@ -69,6 +70,7 @@ class Moment:
     gradient: float
     spectrum: Spectrum
     rate: float | None
+    classes: int | None = None
 
     @property
     def sharpness(self) -> float | None:
@@ -182,11 +184,21 @@ def along(
                 where = f"step {step}, {matrix}{f' of {layer}' if layer else ''}"
                 say = partial(_at, where, on_progress)
                 found = spectrum(MATRICES[matrix](block), on_progress=say, **options)
-                yield Moment(step, matrix, layer, loss, gradient, found, rate(training.optimizer, step))
+                lr = rate(training.optimizer, step)
+                yield Moment(step, matrix, layer, loss, gradient, found, lr, classes(made, theta))
 
 
 def _at(where: str, on_progress: Callable[[str], None], said: str) -> None:
     on_progress(f"{where}: {said}")
+
+
+def classes(made: Problem, theta: Tensor) -> int | None:
+    """How many classes a problem tells apart by as many outputs; None where it does not."""
+    if "accuracy" not in made.metrics:
+        return None
+    with torch.no_grad():
+        outputs = made.outputs(made.layout.split(theta), tuple(t[:1] for t in made.train.tensors))
+    return outputs.shape[-1] if outputs.dim() > 1 and outputs.shape[-1] > 1 else None
 
 
 def rate(text: str | None, step: int) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.figures import Chart, beside, course, densities, index
+from analysis.figures import Chart, beside, course, densities, index, outliers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,4 +27,6 @@ def spectrum_charts(table: pd.DataFrame) -> list[Chart]:
         charts.append(course(table))
         if table["negative"].notna().all():
             charts.append(index(table))
+        if "classes" in table and table["classes"].notna().all() and table["outliers"].notna().any():
+            charts.append(outliers(table))
     return charts

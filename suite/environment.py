@@ -69,6 +69,8 @@ def check_device(name: str) -> str:
         torch.empty(1, device=name)
     except Exception as error:  # each kind of device refuses with an error of its own
         first = (str(error).splitlines() or [type(error).__name__])[0]
+        if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+            first = "no CUDA device"
         raise UsageError(
             f"device must be one that torch can use here, such as cpu or cuda, got {name!r}: {first}"
         ) from None

@@ -137,5 +137,5 @@ def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "p": row.verdict.p if row.verdict else None,
             "improvement": row.verdict.improvement if row.verdict else None,
             "problem_met": row.problem or None,
-            "start": dict(row.start),
+            "spent_on_start": dict(row.spent),
         }

@@ -11,10 +11,12 @@ from analysis.numbers import number
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.statistics import Better
     from suite.compare import Comparison, Row
     from suite.plan import Task
 
-MOST = 6  # pairs of problems that are named one by one
+WITHIN = 0.05  # of the best counts as good
+MOST = 6  # pairs of problems, or contestants, that are named one by one
 
 
 def findings(outcome: Comparison) -> dict[str, Any]:
@@ -24,27 +26,55 @@ def findings(outcome: Comparison) -> dict[str, Any]:
       tuning goes by (``analysis.statistics.tuning_curves``).
     - ``ranking_changes``, ``vanishing_advantages``: per problem, from which number of trials on the order
       is another, and which contestant's lead is gone once both are tuned as fairly.
+    - ``sensitivity``: per problem, contestant and tuned setting the region about the best within 5 %.
     - ``rank_correlation``: Kendall's τ of the contestants' final medians between each two problems.
     - ``profile_scores``: AlgoPerf's score by steps to target, of contestants that ran on every problem.
     """
     from analysis.statistics import ranking_changes, tuning_curves, vanishing_advantages
 
     sequential = outcome.plan.question.search == "tpe"
-    found: dict[str, list[dict[str, Any]]] = {"tuning": [], "ranking_changes": [], "vanishing_advantages": []}
+    names = ("tuning", "ranking_changes", "vanishing_advantages", "sensitivity")
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for task, rows in outcome.rows.items():
-        tried, better = _tried(rows), task.better(task.judged_by)
+        better = task.better(task.judged_by)
+        tried = _tried(rows, better)
         curves = tuning_curves(tried, better, sequential=sequential)
         tables = {"tuning": curves, "ranking_changes": ranking_changes(curves, better)}
         if not sequential:
             tables["vanishing_advantages"] = vanishing_advantages(tried, better)
         for name, table in tables.items():
             found[name] += [{"problem": task.name, **record} for record in _records(table)]
+        found["sensitivity"] += [{"problem": task.name, **record} for record in _sensitivities(rows, better)]
     return {**found, **_between_problems(outcome.rows)}
 
 
-def _tried(rows: Sequence[Row]) -> dict[str, Sequence[float]]:
-    """The trials of the contestants that had any to choose from."""
-    return {label(row): row.tried for row in rows if len(row.tried) > 1}
+def _tried(rows: Sequence[Row], better: Better) -> dict[str, Sequence[float]]:
+    """The trials of the contestants that had any to choose from; one that ended worse than it began did not move.
+
+    Expectations are of the order of their largest value: what a trial near divergence ends with says nothing.
+    """
+    worse = min if better == "lower" else max
+    return {
+        label(row): [value if math.isnan(row.start) else worse(value, row.start) for value in row.tried]
+        for row in rows
+        if len(row.tried) > 1
+    }
+
+
+def _sensitivities(rows: Sequence[Row], better: Better) -> list[dict[str, Any]]:
+    """The region of each tuned setting within which the judging measure is within 5 % of its best."""
+    from dataclasses import asdict
+
+    from analysis.statistics import sensitivity
+
+    found = []
+    for row in (row for row in rows if len(row.tried) > 1):
+        for place, free in enumerate(row.contestant.trials[0].free):
+            at = [free.at(trial.fractions[place]) for trial in row.contestant.trials]
+            region = sensitivity(at, row.tried, better, WITHIN, free.range.log)
+            about = {"contestant": label(row), "optimizer": str(row.contestant.optimizer)}
+            found.append({**about, "setting": free.name, "log": free.range.log, **asdict(region)})
+    return found
 
 
 def label(row: Row) -> str:
@@ -85,30 +115,52 @@ def _table(rows: Mapping[Task, Sequence[Row]], value: Any) -> pd.DataFrame:
     return pd.DataFrame(columns, dtype="float64")
 
 
-def lines(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+Records = Sequence[Mapping[str, Any]]
+
+
+def lines(found: Mapping[str, Records]) -> Iterator[str]:
     """The findings in a few lines."""
+    yield from _leaders(found["ranking_changes"])
+    gone = [lost["problem"] for lost in found["vanishing_advantages"]]
+    for problem in dict.fromkeys(gone):
+        pairs = gone.count(problem)
+        yield f"{problem}: leads seen with few trials that are gone with all of them: {pairs} (--json names them)"
+    yield from _widths(found["sensitivity"])
+    known = [f for f in found["rank_correlation"] if not math.isnan(f["correlation"])]
+    if known:
+        yield f"rank correlation (Kendall) of final medians: {_agreement(known)}"
+    scores = found["profile_scores"]
+    if scores:
+        told = ", ".join(f"{f['contestant']} {number(f['score'])}" for f in scores[:MOST])
+        rest = f", and {len(scores) - MOST} more (--json)" if len(scores) > MOST else ""
+        yield f"profile score (steps to target, up to 4 times the quickest; 1 is quickest everywhere): {told}{rest}"
+
+
+def _leaders(changes: Records) -> Iterator[str]:
+    """Who is the best of each problem, from which number of trials on."""
     leaders: dict[str, list[tuple[int, str]]] = {}
-    for change in found["ranking_changes"]:
+    for change in changes:
         of_problem = leaders.setdefault(change["problem"], [])
         if not of_problem or of_problem[-1][1] != change["first"]:
             of_problem.append((change["trials"], change["first"]))
     for problem, firsts in leaders.items():
         told = "; ".join(f"from {trials} {first}" for trials, first in firsts)
         yield f"{problem}, expected best by number of trials: {told}"
-    gone: dict[str, int] = {}
-    for lost in found["vanishing_advantages"]:
-        gone[lost["problem"]] = gone.get(lost["problem"], 0) + 1
-    for problem, pairs in gone.items():
-        yield f"{problem}: leads seen with few trials that are gone with all of them: {pairs} (--json names them)"
-    known = [f for f in found["rank_correlation"] if not math.isnan(f["correlation"])]
-    if known:
-        yield f"rank correlation (Kendall) of final medians: {_agreement(known)}"
-    if found["profile_scores"]:
-        told = ", ".join(f"{f['contestant']} {number(f['score'])}" for f in found["profile_scores"])
-        yield f"profile score (steps to target, up to 4 times the quickest; 1 is quickest everywhere): {told}"
 
 
-def _agreement(known: Sequence[Mapping[str, Any]]) -> str:
+def _widths(regions: Records) -> Iterator[str]:
+    """How wide the good region of the rate is, of each optimizer from its best start."""
+    widths: dict[str, dict[str, str]] = {}
+    for region in regions:
+        if region["log"] and region["setting"].split(".")[-1] == "lr" and not math.isnan(region["best"]):
+            beyond = "+" if region["open_low"] or region["open_high"] else ""  # it may go on past the range
+            of_problem = widths.setdefault(region["problem"], {})
+            of_problem.setdefault(region["optimizer"], f"{region['contestant']} {region['width']:.1f}{beyond}")
+    for problem, wide in widths.items():
+        yield f"{problem}, powers of ten of lr within 5 % of the best: {', '.join(wide.values())}"
+
+
+def _agreement(known: Records) -> str:
     if len(known) <= MOST:
         return "; ".join(f"{f['a']} and {f['b']} {f['correlation']:.2f} (n = {f['n']})" for f in known)
     found = [f["correlation"] for f in known]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import statistics
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -20,6 +22,59 @@ COPY = 1 << 26  # bytes, more than the caches hold
 def timer(action: Callable[[], Any]) -> Timer:
     """A timer of torch's for a call, with one thread."""
     return Timer("action()", globals={"action": action}, num_threads=1)
+
+
+def device_seconds(action: Callable[[], Any], device: str, seconds: float, cold: bool = False) -> float:
+    """Median seconds of a call, measured for about ``seconds``.
+
+    A processor is timed by torch's blocked autorange. An accelerator is timed by its own events, one pair
+    for each call; its clocks are left alone.
+
+    Args:
+        cold: before each call on an accelerator, overwrite more than its L2 cache holds, so that the call does
+            not find there what the one before it left, as it would in no training loop.
+    """
+    if not device.startswith("cuda"):
+        return timer(action).blocked_autorange(min_run_time=seconds).median
+    scratch = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
+    for _ in range(3):
+        action()
+    torch.cuda.synchronize(device)
+    times: list[float] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds or len(times) < 5:
+        if cold:
+            scratch.zero_()
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        action()
+        last.record()
+        torch.cuda.synchronize(device)
+        times.append(first.elapsed_time(last) / 1e3)
+    return statistics.median(times)
+
+
+def replayed(action: Callable[[], Any], device: str, seconds: float) -> float | None:
+    """The same with the call's kernels replayed as one CUDA graph: the work without what launching it costs.
+
+    None on a processor, and for a call that cannot be captured (one that looks at values).
+    """
+    if not device.startswith("cuda"):
+        return None
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            action()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            action()
+    except RuntimeError:
+        torch.cuda.synchronize(device)
+        return None
+    return device_seconds(graph.replay, device, seconds)
 
 
 @cache

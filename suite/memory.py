@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ class Peak:
     """``with Peak(device) as peak: ...``; then ``peak.bytes`` is the peak beyond what was held before.
 
     An accelerator's allocator knows it; on the CPU Linux does (the process's high-water mark,
-    set back at the start). Elsewhere it is None.
+    set back at the start, when what is free goes back to the system). Elsewhere it is None.
     """
 
     def __init__(self, device: str) -> None:
@@ -24,6 +27,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before: int | None = torch.cuda.memory_allocated(self.device)
         else:
+            _trim()
             self._before = _resident("VmRSS") if _reset() else None
         return self
 
@@ -33,6 +37,13 @@ class Peak:
         cuda = self.device.startswith("cuda")
         now = torch.cuda.max_memory_allocated(self.device) if cuda else _resident("VmHWM")
         self.bytes = None if now is None else max(0, now - self._before)
+
+
+def _trim() -> None:
+    """Give memory that is free back to the system, so that using it again counts."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset() -> bool:

@@ -19,9 +19,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,14 @@ def supported(op: Op) -> bool:
     return not set(op.kwargs) - {"alpha"} and all(isinstance(a, Tensor | float | int) for a in op.args)
 
 
+@dataclass
+class Spent:
+    """What the compiler took in this process so far."""
+
+    seconds: float = 0.0
+
+
+spent = Spent()
 _wanted = ContextVar("wanted", default=True)
 
 
@@ -233,7 +243,9 @@ def _function(source: str) -> Any:
     try:
         library = cache_folder() / "native" / f"{name}.so"
         if not library.exists():
+            began = time.perf_counter()
             _build(compiler, source, library)
+            spent.seconds += time.perf_counter() - began
         function = ctypes.CDLL(str(library)).chain
     except (OSError, subprocess.SubprocessError, AttributeError):
         return None

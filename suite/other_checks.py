@@ -13,6 +13,7 @@ from problems.names import Spec, parse
 from problems.problem import Problem, problem
 from problems.registry import Entry
 from suite.checks import Check
+from suite.errors import told
 from suite.initializers import NotApplicable, initializer
 from suite.objective import Objective, rows
 from suite.sampler import Sampler, generator
@@ -30,7 +31,15 @@ def check_problem(spec: Spec | str) -> list[Check]:
     """
     bound = problem.bind(spec)
     made = problem.build(bound)
-    found = [*_documented(problem.find(bound.name)), _origin(made)]
+    found = [*_documented(problem.find(bound.name))]
+    if not isinstance(made, Problem):
+        words = f"it must return a Problem, got {type(made).__name__}; nothing else was asked of it"
+        return [*found, Check("a problem", False, words)]
+    found.append(_origin(made))
+    first = _tried("loss", _loss, made)
+    if not first.holds:
+        return [*found, Check("loss", False, f"{first.words}; nothing else was asked of it")]
+    found.append(first)
     for name, check in (
         ("start", _start),
         ("gradient", _gradient),
@@ -61,7 +70,7 @@ def _tried(name: str, check: Callable[[Problem], tuple[bool, str]], made: Proble
     try:
         return Check(name, *check(made))
     except Exception as error:
-        return Check(name, False, f"{type(error).__name__}: {error}")
+        return Check(name, False, f"it raised {told(error)}")
 
 
 def _documented(entry: Entry[Any]) -> Iterator[Check]:
@@ -91,6 +100,18 @@ def _start(made: Problem) -> tuple[bool, str]:
 
 def _few(made: Problem) -> tuple[Tensor, ...]:
     return tuple(t[:64] for t in made.train.tensors)
+
+
+def _loss(made: Problem) -> tuple[bool, str]:
+    """Whether there is one number to minimize, at the start and on a few examples."""
+    theta = _theta(made, 0)
+    if theta.shape != (made.size,):
+        return False, f"start must give theta of shape ({made.size},), got {tuple(theta.shape)}"
+    loss = made.loss(theta, _few(made))
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        return False, f"the loss must be a scalar, the mean over the batch's examples; got {got}"
+    return bool(loss.isfinite()), f"{float(loss):.4g} at the start, on {len(_few(made)[0])} examples"
 
 
 def _gradient(made: Problem) -> tuple[bool, str]:

@@ -12,6 +12,7 @@ from problems.problem import Problem, Target, problem
 from suite.environment import check_device
 from suite.initializers import initializer
 from suite.optimizers import optimizer
+from suite.probes.base import canonical, probes_of
 from suite.search import check, first_round
 from suite.spec import Run
 from suite.stopping import rule_of, stop
@@ -39,6 +40,7 @@ class Question:
         steps, batch_size: of every run; None for each problem's own.
         stop: a stopping rule of every run (``suite.stopping``); empty for none.
         timed: the runs that are reported train one at a time against a clock.
+        probes: what is measured along the runs that are reported (``suite.probes``).
         search: how settings are searched; see :mod:`suite.search`.
         target: in place of the problems' own; see :mod:`suite.targets`.
     """
@@ -56,6 +58,7 @@ class Question:
     dtype: str = "float32"
     stop: str = ""
     timed: bool = False
+    probes: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +128,10 @@ class Contestant:
     def evaluation_runs(self, trial: Trial) -> list[Run]:
         """The runs that are reported."""
         every = max(1, self.task.steps // EVALUATIONS)
-        return [self._run(trial, seed, every, self.question.timed) for seed in range(self.question.seeds)]
+        question = self.question
+        return [self._run(trial, seed, every, question.timed, question.probes) for seed in range(question.seeds)]
 
-    def _run(self, trial: Trial, seed: int, eval_every: int, timed: bool = False) -> Run:
+    def _run(self, trial: Trial, seed: int, eval_every: int, timed: bool = False, probes: str = "") -> Run:
         return Run(
             str(self.task.spec),
             str(trial.spec),
@@ -140,6 +144,7 @@ class Contestant:
             dtype=self.question.dtype,
             stop=self.question.stop,
             timed=timed,
+            probes=probes,
         )
 
 
@@ -188,6 +193,7 @@ def plan(question: Question) -> Plan:
         if value < 1:
             raise UsageError(f"compare: {name} must be >= 1, got {value}")
     check_device(question.device)
+    question = replace(question, probes=canonical(question.probes))
     if question.stop:
         question = replace(question, stop=str(stop.bind(question.stop)))
     check(question.search)
@@ -196,7 +202,8 @@ def plan(question: Question) -> Plan:
     initializers = [initializer.bind(spec) for spec in _distinct(question.initializers)]
     contestants, skipped = [], []
     for task in _tasks(question):
-        rule_of(question.stop, task.made)  # which must fit every problem
+        rule_of(question.stop, task.made)  # which must fit every problem, as the probes must
+        probes_of(question.probes, task.made, task.batch_size)
         for start in initializers:
             why_not = not_applicable(start, task.made)
             if why_not:

@@ -20,7 +20,7 @@ from problems.names import UsageError
 from problems.problem import Batch, Problem
 from suite.lanes import Lanes
 from suite.objective import Objective, rows
-from suite.probes.base import Memory, made
+from suite.probes.base import Memory, probes_of
 from suite.sampler import generator
 from suite.tape import Kernel
 
@@ -44,7 +44,7 @@ class Probing:
 
     def __init__(self, problem: Problem, text: str, batch_size: int, lanes: Lanes) -> None:
         self.problem = problem
-        self.probes = made(text, problem, batch_size)
+        self.probes = probes_of(text, problem, batch_size)
         self.memory: dict[str, Memory] = {name: {} for name in self.probes}
         self.calls: Counter[str] = Counter()
         self._rows: list[tuple[int, str, Tensor]] = []

@@ -43,7 +43,7 @@ def load_spectra(results: str | Path = "results") -> pd.DataFrame:
     """The spectra of a folder, one row each.
 
     Columns: ``problem``, ``optimizer``, ``initializer``, ``seed``, … of the training; ``step``,
-    ``matrix``, ``layer``, ``loss``, ``gradient_norm``, ``rate``; ``top`` and ``bottom``
+    ``matrix``, ``layer``, ``loss``, ``gradient_norm``, ``rate``, ``outliers``, ``classes``; ``top`` and ``bottom``
     (eigenvalues as lists, outermost first), ``grid`` and ``density`` (lists, or none), ``negative``
     with ``negative_low`` and ``negative_high``; ``request``, the same for all of one request.
     """
@@ -78,6 +78,8 @@ def row(moment: Moment) -> dict[str, Any]:
         "gradient_norm": moment.gradient,
         "rate": moment.rate,
         "sharpness": moment.sharpness,
+        "outliers": moment.outliers,
+        "classes": moment.classes,
         "top": moment.spectrum.top.values.tolist(),
         "bottom": moment.spectrum.bottom.values.tolist(),
         "grid": None if grid is None else grid.tolist(),

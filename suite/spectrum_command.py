@@ -143,6 +143,7 @@ def _of_moment(moment: Moment) -> dict[str, Any]:
         "bottom": _of_pairs(found.bottom),
         "sharpness": moment.sharpness,
         "outliers": moment.outliers,
+        "classes": moment.classes,
         "notes": list(found.notes),
         "density": None,
         "trace": None,
@@ -208,7 +209,8 @@ def _facts(moment: Moment) -> str:
     if moment.rate and moment.sharpness is not None:
         facts.append(f"sharpness {number(moment.sharpness)} against 2/lr = {number(2 / moment.rate)}")
     if moment.outliers is not None:
-        facts.append(f"{moment.outliers} outliers")
+        beside = f" for {moment.classes} classes" if moment.classes else ""
+        facts.append(f"{moment.outliers} outliers{beside}")
     return ", ".join(facts)
 
 

@@ -229,7 +229,7 @@ def percent(part: int, whole: int) -> str:
 def _starts(rows: Sequence[Row]) -> Iterator[str]:
     """What the starts cost that are more than a draw."""
     said = {
-        f"start {initializer.short(row.contestant.initializer)}{spent(row.start)}": None for row in rows if row.start
+        f"start {initializer.short(row.contestant.initializer)}{spent(row.spent)}": None for row in rows if row.spent
     }
     yield from said
 

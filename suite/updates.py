@@ -12,7 +12,6 @@ takes.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from problems.problem import Data, Problem
 from suite import native
 from suite.environment import check_device, environment
 from suite.lanes import Apart, lanes_of
+from suite.machine import device_seconds
 from suite.objective import Objective, rows
 from suite.optimizers import optimizer
 from suite.tape import Kernel
@@ -230,26 +230,9 @@ def _floors(traffic: int, like: Tensor) -> dict[str, Callable[[], Any]]:
 
 def _by_turns(actions: Mapping[str, Callable[[], Any]], seconds: float, device: str) -> dict[str, list[float]]:
     """Seconds of each action, in rounds that go through all of them in a turning order."""
-    cuda = device.startswith("cuda")
-
-    def timed(action: Callable[[], Any], times: int) -> float:
-        if cuda:
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(times):
-            action()
-        if cuda:
-            torch.cuda.synchronize()
-        return (time.perf_counter() - began) / times
-
     names = list(actions)
-    repeats = {}
-    for name in names:
-        timed(actions[name], 2)  # warm-up
-        repeats[name] = max(1, round(seconds / ROUNDS / timed(actions[name], 3)))
     found: dict[str, list[float]] = {name: [] for name in names}
     for i in range(ROUNDS):
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            timed(actions[name], 1)  # what the one before left in the caches is not its own
-            found[name].append(timed(actions[name], repeats[name]))
+            found[name].append(device_seconds(actions[name], device, seconds / ROUNDS, cold=True))
     return found

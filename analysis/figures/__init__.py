@@ -10,7 +10,7 @@ from analysis.figures.chart import FORMATS, Chart, Inline, Panel, beside
 from analysis.figures.curves import learning_curves, performance_profile, sensitivity, tuning_curves
 from analysis.figures.heatmap import heat_map
 from analysis.figures.lines import Line, line_chart
-from analysis.figures.spectra import course, densities, index
+from analysis.figures.spectra import course, densities, index, outliers
 from analysis.figures.style import DARK, LIGHT, Palette, Theme
 from analysis.figures.traces import traces
 
@@ -32,6 +32,7 @@ __all__ = [
     "index",
     "learning_curves",
     "line_chart",
+    "outliers",
     "performance_profile",
     "sensitivity",
     "traces",

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.axes import set_scale
 from analysis.figures.chart import Chart, Panel
@@ -53,6 +54,17 @@ def course(
 def index(table: pd.DataFrame, *, name: str = "index", title: str = "Index against loss", **options: Any) -> Chart:
     """The share of negative eigenvalues against the loss, as Dauphin et al. (2014) plot it; steps beside."""
     return Chart(name, title, [partial(_index, table=_first(table))], table=table, **options)
+
+
+def outliers(table: pd.DataFrame, *, name: str = "outliers", title: str = "Outliers", **options: Any) -> Chart:
+    """How many eigenvalues of the first matrix stand above the rest, beside the number of classes.
+
+    Of softmax classifiers about as many as classes (Sagun et al. 2018; Papyan 2019).
+
+    Args:
+        table: with columns ``outliers`` (none where no gap stands out) and ``classes``.
+    """
+    return Chart(name, title, [partial(_outliers, table=_first(table))], table=table, **options)
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +153,25 @@ def _limit(panel: Panel, table: pd.DataFrame) -> None:
         return
     panel.axis.plot(table["step"], limit, "--", lw=1, color=panel.theme.muted)
     panel.axis.annotate(LIMIT, (table["step"].iloc[0], limit[0]), xytext=(3, 3), textcoords="offset points", **style)
+
+
+def _outliers(panel: Panel, *, table: pd.DataFrame) -> None:
+    own = table[table["outliers"].notna()] if "outliers" in table else table[:0]
+    if own.empty:
+        panel.empty("no gap in the spectrum stands out; ask for more eigenvalues with --top")
+        return
+    axis, classes = panel.axis, int(table["classes"].iloc[0])
+    axis.axhline(classes, ls="--", lw=1, color=panel.theme.muted)
+    axis.annotate(f"{classes} classes", (0.02, classes), xycoords=("axes fraction", "data"), xytext=(0, 4),
+                  textcoords="offset points", fontsize=8, color=panel.theme.muted)  # fmt: skip
+    axis.plot(own["step"], own["outliers"], "o", ms=5, color=panel.theme.series[0])
+    for step, count in zip(own["step"], own["outliers"], strict=True):
+        panel.mark(step, count, f"step {step}\n{count:.0f} outliers")
+    axis.set_xscale("symlog", linthresh=1)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.set(xlim=(-0.1, 1.2 * max(table["step"].max(), 1)), xlabel="step", ylabel="eigenvalues above the largest gap",
+             ylim=(0, 1.25 * max(classes, own["outliers"].max())))  # fmt: skip
 
 
 def _index(panel: Panel, *, table: pd.DataFrame) -> None:

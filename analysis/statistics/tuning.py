@@ -7,6 +7,7 @@ since an expectation knows no infinity.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -114,22 +115,22 @@ def vanishing_advantages(
     """
     import pandas as pd
 
-    found = _comparable(trials, better)
     sign = 1.0 if better == "higher" else -1.0
-    made = {name: (_expected(v, better), _resampled(v, better, seed + i)) for i, (name, v) in enumerate(found.items())}
+    made = {
+        name: (_expected(values, better), _resampled(values, better, seed + i))
+        for i, (name, values) in enumerate(_comparable(trials, better).items())
+    }
+    tails = [(1 - level) / 2, (1 + level) / 2]
     rows = []
-    for a, (curve_a, drawn_a) in made.items():
-        for b, (curve_b, drawn_b) in made.items():
-            most = min(len(curve_a), len(curve_b))
-            if a == b or most < 2:
-                continue
-            lead = sign * (curve_a[:most] - curve_b[:most])
-            low, high = np.quantile(
-                sign * (drawn_a[:, :most] - drawn_b[:, :most]), [(1 - level) / 2, (1 + level) / 2], axis=0
-            )
-            sure = np.flatnonzero(low > 0)
+    for a, b in itertools.combinations(made, 2):
+        (curve_a, drawn_a), (curve_b, drawn_b) = made[a], made[b]
+        most = min(len(curve_a), len(curve_b))
+        lead = sign * (curve_a[:most] - curve_b[:most])
+        low, high = np.quantile(sign * (drawn_a[:, :most] - drawn_b[:, :most]), tails, axis=0)
+        for first, second, found, least, last in ((a, b, lead, low, high[-1]), (b, a, -lead, -high, -low[-1])):
+            sure = np.flatnonzero(least > 0)
             if len(sure) and sure[-1] < most - 1:
-                rows.append((a, b, lead[sure[0]], int(sure[-1]) + 2, lead[-1], bool(high[-1] < 0)))
+                rows.append((first, second, found[sure[0]], int(sure[-1]) + 2, found[-1], bool(last < 0)))
     return pd.DataFrame(rows, columns=["a", "b", "lead", "trials", "left", "reversed"])
 
 

@@ -37,7 +37,9 @@ FIRST_ORDER = (  # at rates at which it gets somewhere on both
     "muon(lr=0.02)", "rprop(lr=0.01)", "delta_bar_delta(lr=0.01)", "schedule_free_sgd(lr=0.3)",
     "schedule_free_adamw(lr=0.03)", "sophia(lr=0.03)", "polyak(momentum(lr=0.01))", "clip(momentum(lr=0.01))",
     "lookahead(momentum(lr=0.01))", "sam(momentum(lr=0.01))", "weight_decay(momentum(lr=0.01))",
+    "clip_value(momentum(lr=0.01))", "decoupled_decay(momentum(lr=0.01))",
 )  # fmt: skip
+LAYERED = ("kfac", "shampoo(lr=0.03)", "soap(lr=0.03)")  # by the matrices of layers, which a quadratic has not
 MANY_EVALUATIONS = (
     "gradient_descent", "conjugate_gradients", "scaled_conjugate_gradients", "bfgs", "lbfgs", "newton",
     "saddle_free_newton", "hessian_free",
@@ -46,6 +48,7 @@ CASES: dict[
     str, tuple[str, str, dict[str, Any]]
 ] = {  # a name on the dashboard: problem, optimizer, settings of the run
     **{f"{problem} {text}": (problem, text, how) for problem, how in (QUADRATIC, DIGITS) for text in FIRST_ORDER},
+    **{f"digits_mlp {text}": ("digits_mlp", text, DIGITS[1]) for text in LAYERED},
     **{f"quadratic_deep {text}": ("quadratic_deep", text, QUADRATIC[1] | FEW) for text in MANY_EVALUATIONS},
 }
 
@@ -143,7 +146,7 @@ class Convergence:
 
     params = tuple(CASES)
     param_names = ("run",)
-    timeout = 240.0
+    timeout = 900.0  # of training them all, on a busy machine
 
     def setup_cache(self) -> dict[str, dict[str, Any]]:
         """Train them all once; the summaries of those that this version knows."""

@@ -127,7 +127,7 @@ def fingerprints(text: str) -> list[str]:
     return [probe.fingerprint(spec) for spec in (parse_list(text) if text else [])]
 
 
-def made(text: str, problem: Problem, batch_size: int) -> dict[str, Probe]:
+def probes_of(text: str, problem: Problem, batch_size: int) -> dict[str, Probe]:
     """The probes of a bound text by their own text, which tells two of one kind apart.
 
     Raises:

@@ -143,12 +143,16 @@ class Contest:
         return self._known[measure]
 
     def _course(self, row: Row, measure: str) -> Iterator[tuple[int, Any]]:
-        """An estimate at each step; a run that ended early, as it diverged, counts as the worst from there on."""
+        """An estimate at each step. From where it ended on, a run that was stopped keeps its last value, and one
+        that diverged counts as the worst."""
         from analysis.statistics import interval
 
         traces = self._traces
         own = traces[traces["run"].isin(row["runs"]) & (traces["measure"] == measure)]
         grid = own.pivot(index="step", columns="run", values="value").reindex(columns=row["runs"])
+        statuses = self.evidence.by_run["status"]
+        kept = [run for run in row["runs"] if statuses.get(run) in ("stopped", "reached target")]
+        grid[kept] = grid[kept].ffill()
         filled = grid.fillna(self.worst(measure))
         for step, values in zip(filled.index.to_numpy(), filled.to_numpy(float), strict=True):
             yield int(step), interval(values)
@@ -199,12 +203,12 @@ class Contest:
         return tuning_curves(found, self.better(measure)).rename(columns={"contestant": "optimizer"})
 
     def _final_of_run(self, run: str, measure: str) -> float:
-        column = f"final_{measure}"
+        """What a run is worth: its last value, or that at its best evaluation where its stopping rule keeps one."""
         runs = self.evidence.by_run
-        if run not in runs.index or column not in runs or runs.at[run, "status"] not in ("done", "reached target"):
+        if run not in runs.index or runs.at[run, "status"] not in ("done", "reached target", "stopped"):
             return self.worst(measure)
-        value = float(runs[column].get(run, math.nan))
-        return self.worst(measure) if math.isnan(value) else value
+        found = (float(runs[c].get(run, math.nan)) for c in (f"at_best_{measure}", f"final_{measure}") if c in runs)
+        return next((value for value in found if not math.isnan(value)), self.worst(measure))
 
     def at_start(self, measure: str) -> float:
         """The median of a measure before the first step; NaN where it is not known."""

@@ -181,6 +181,7 @@ def _facts(evidence: Evidence) -> list[Block]:
             ("problems", ", ".join(about["problem"] for about in record["problems"])),
             ("optimizers", question["optimizers"]),
             ("initializers", question["initializers"]),
+            *([("ended sooner by", question["stop"])] if question.get("stop") else []),
             ("tuning", f"{_count(question['trials'], 'trial')} each, {record['tuning_runs']:,} runs"),
             ("evaluation", f"{_count(question['seeds'], 'fresh seed')}, {record['evaluation_runs']:,} runs"),
             ("precision", f"{question['dtype']} on {question['device']}"),

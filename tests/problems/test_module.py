@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from problems import Problem, UsageError, problem
 from problems.problem import Data
-from problems.transforms import batch_norm
+from problems.transforms.normalization import batch_norm
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, Y = torch.randn(64, 1, 8, 8, generator=GENERATOR), torch.randint(0, 3, (64,), generator=GENERATOR)

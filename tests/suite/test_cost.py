@@ -7,6 +7,7 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
 from problems.names import UsageError
@@ -16,6 +17,8 @@ from suite.costs import load_costs, price, save
 from suite.engine import train
 from suite.spec import Run
 from suite.store import Store, StoreError, load
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,18 @@ def test_operations_and_state_are_counted(adam):
 def test_evaluations_per_step_show_what_an_optimizer_asks_for():
     two = measure("digits_mlp", "torch.LBFGS(lr=0.1, max_iter=3)", seconds=0.1)
     assert two.calls["gradient"] > 1.5
+
+
+def test_setting_up_is_told_apart_and_memory_is_that_of_the_step(adam):
+    assert 0 <= adam.compilation < adam.warmup
+    assert adam.memory is None or adam.memory < 100e6
+    assert adam.replayed is None  # a processor has no graphs
+
+
+def test_methods_meant_for_all_examples_are_measured_on_all_where_they_began():
+    found = measure("linear_regression", "lbfgs", seconds=0.1)
+    assert found.batch_size == 0 and found.calls["gradient"] >= 1
+    assert found.parts["forward"] + found.parts["backward"] > 0  # it has not converged and stopped evaluating
 
 
 def test_costs_are_kept_and_read_back(adam, tmp_path):
@@ -95,6 +110,8 @@ def test_the_command_prints_json_a_table_and_a_figure(tmp_path):
         (["nothing", "sgd"], "unknown problem 'nothing'"),
         (["digits_mlp", "sgd", "--figure", "parts.txt"], "figure must end in .svg, .png or .pdf"),
         (["digits_mlp", "sgd", "--device", "nowhere"], "device must be one that torch can use here"),
+        pytest.param(["digits_mlp", "sgd", "--device", "cuda"], "no CUDA device", marks=NO_CUDA),
+        pytest.param(["--update", "sgd", "--device", "cuda"], "no CUDA device", marks=NO_CUDA),
     ],
 )
 def test_mistakes_end_with_one_message_and_exit_code_2(words, message, tmp_path):

@@ -118,6 +118,7 @@ def test_findings_say_whether_tuning_decides_and_problems_agree(tmp_path: Path) 
     assert firsts[-1][1] != "sgd from default"
     curves = [c for c in found["tuning"] if c["problem"] == "digits_mlp" and c["contestant"] == "adam from default"]
     assert [c["trials"] for c in curves] == [1, 2, 3, 4, 5, 6]
+    assert all(0 < c["expected"] < 1 for c in curves)  # what ended worse than it began counts as its start
     (pair,) = found["rank_correlation"]
     assert (pair["a"], pair["b"], pair["n"]) == ("digits_mlp", "linear_regression", 3)
     assert {score["contestant"] for score in found["profile_scores"]} == {
@@ -134,7 +135,15 @@ def test_json_has_headlines_and_findings(tmp_path: Path) -> None:
     assert line["sentence"].startswith("digits_mlp: ")
     assert line["estimate"]["n"] == 9
     assert set(found["findings"]) == {
-        "tuning", "ranking_changes", "vanishing_advantages", "rank_correlation", "profile_scores",
-    }  # fmt: skip
+        "tuning",
+        "ranking_changes",
+        "vanishing_advantages",
+        "sensitivity",
+        "rank_correlation",
+        "profile_scores",
+    }
+    of_adam = next(s for s in found["findings"]["sensitivity"] if s["contestant"] == "adam from default")
+    assert (of_adam["setting"], of_adam["at"], of_adam["n"]) == ("lr", 0.01, 6)
+    assert 0 < of_adam["width"] < 1  # the bowl loses 5 % of an accuracy within a quarter of a power of ten
     assert found["rows"][0]["time_to_target"]["steps"]["median"] == 40
     assert found["question"]["search"] == "auto"

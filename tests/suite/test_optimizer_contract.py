@@ -63,6 +63,45 @@ BAD = {
 }
 
 
+STEPPED = "return first_order(lambda t: {}, lambda g, s, t: "
+TOLD = [
+    ("return lr", "takes a step", "must return an Optimizer, as first_order(init, update) does; got float"),
+    (STEPPED + "t - lr * g)", "takes a step", "got Tensor"),
+    (STEPPED + "((t - lr * g).sum(), s))", "takes a step", "theta of shape (8,), got ()"),
+    (STEPPED + "(t - lr * g, {'h': t}))", "takes a step", "['h'] goes from nothing to (8,)"),
+    (STEPPED + "(t - lr * torch.randn_like(g), s))", "lifts to lanes", "it draws random numbers"),
+    (STEPPED + "(t - lr * g if g.norm() > 1 else t, s))", "lifts to lanes", "mine.py, line 6"),
+    (STEPPED + "(t - lr * g, s))", "bounds of lr", "annotate it as Positive"),
+    (STEPPED + "(t - 1e-9 * lr * g, s))", "loss falls", "it has to halve; only one setting was tried"),
+]
+
+
+@pytest.mark.parametrize(("body", "name", "words"), TOLD)
+def test_the_author_is_told_what_to_mend(body, name, words, tmp_path):
+    file = tmp_path / "mine.py"
+    head = 'import torch\nfrom suite import first_order\n\ndef bad(lr=0.1):\n    "Bad 2020."\n    '
+    file.write_text(head + body + "\n")
+    checks = {check.name: check for check in check_optimizer(f"{file}:bad")}
+    assert not checks[name].holds
+    assert words in checks[name].words
+
+
+@pytest.mark.parametrize(
+    ("span", "words"), [("(1e-5, 1.0)", "write a range, log_range"), ("log_range(1e-5, 5.0)", "leaves its bounds")]
+)
+def test_a_tuning_range_that_is_none_is_told(span, words, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from suite import Fraction, first_order, log_range, optimizer\n"
+        f"@optimizer(tune={{'lr': {span}}})\ndef bad(lr: Fraction = 0.1):\n    'Bad 2020.'\n"
+        "    return first_order(lambda t: {}, lambda g, s, t: (t - lr * g, s))\n"
+    )
+    checks = {check.name: check for check in check_optimizer(f"{file}:bad")}
+    assert not checks["tuning"].holds
+    assert words in checks["tuning"].words
+    assert "takes a step" not in checks
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_what_breaks_the_contract_is_found(name, tmp_path):
     file = tmp_path / "mine.py"
@@ -79,5 +118,7 @@ def test_a_rule_that_raises_is_reported_not_raised(tmp_path):
         "    return first_order(lambda t: {}, lambda g, s, t: 1 / 0)\n"
     )
     checks = {check.name: check for check in check_optimizer(f"{file}:bad")}
-    assert "ZeroDivisionError" in checks["loss falls"].words
+    assert "ZeroDivisionError" in checks["takes a step"].words
+    assert "mine.py, line 4" in checks["takes a step"].words
+    assert "loss falls" not in checks
     assert checks["docstring"].holds

@@ -90,7 +90,9 @@ def everything(every=3, but=()):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd(lr={})", "nesterov(lr={})", "torch.Adam(lr={})", "bfgs"])
-@pytest.mark.parametrize("name", ["digits_mlp(hidden=(9,))", "tests/suite/tiny_problems.py:cnn"])
+@pytest.mark.parametrize(
+    "name", ["digits_mlp(hidden=(9,))", pytest.param("tests/suite/tiny_problems.py:cnn", marks=pytest.mark.slow)]
+)
 def test_training_keeps_its_bits_and_a_lane_measures_what_it_measures_alone(name, optimizer):
     probes = everything(but=() if name.startswith("digits") else UNITS)
     runs = [run(name, optimizer.format(rate), probes, seed=seed) for seed, rate in enumerate((0.1, 0.02, 0.3))]
@@ -196,7 +198,7 @@ def test_units_that_never_fire():
     assert found["dead_units/layer1"] == pytest.approx(float((sums <= 0).all(0).float().mean()))
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "torch.SGD"])
+@pytest.mark.parametrize("optimizer", ["momentum", pytest.param("torch.SGD", marks=pytest.mark.slow)])
 def test_lanes_that_part_keep_what_was_measured_of_them(optimizer):
     """One of three lanes diverges and is set aside; minibatches grow; memories stay with their lanes."""
     text = everything(2, UNITS)
@@ -278,6 +280,18 @@ def test_probes_are_part_of_a_runs_identity():
     assert canonical(probed.probes) == probed.probes == "curvature(every=20, per_decade=0)"
 
 
+def test_compare_measures_along_the_runs_that_it_shows():
+    from suite.plan import Question, plan
+
+    asked = Question("digits_mlp", "sgd", "default", trials=1, seeds=2, steps=10, probes="gradient_norm(5)")
+    (contestant,) = plan(asked).contestants
+    assert {r.probes for r in contestant.tuning_runs(contestant.trials[0])} == {""}
+    shown = {r.probes for r in contestant.evaluation_runs(contestant.trials[0])}
+    assert shown == {"gradient_norm(every=5, per_decade=0, layers=False, mean=0.0)"}
+    with pytest.raises(UsageError, match="rosenbrock does not show"):
+        plan(Question("rosenbrock", "sgd", "default", probes="dead_units"))
+
+
 def test_run_shows_and_stores_what_was_measured(tmp_path):
     words = ["run", "digits_mlp(hidden=(4,))", "sgd(lr=0.1)", "--steps", "20", "--eval-every", "10"]
     words += ["--probes", "gradient_norm(every=4, layers=True)", "--quiet", "--results", str(tmp_path)]
@@ -290,7 +304,7 @@ def test_run_shows_and_stores_what_was_measured(tmp_path):
     assert "best_gradient_norm" not in again["summary"]
 
 
-@pytest.mark.parametrize("name", ["annealed", "continuation", "text_lstm"])
+@pytest.mark.parametrize("name", ["annealed", "continuation", pytest.param("text_lstm", marks=pytest.mark.slow)])
 def test_probes_see_what_a_step_brings_and_what_is_carried_to_it(name, tmp_path):
     """Gradients of single examples average to the minibatch's only if they see the same."""
     (tmp_path / "text.txt").write_text("to be or not to be, that is the question: " * 60)

@@ -65,6 +65,14 @@ def test_the_point_after_training_is_that_of_the_run(tmp_path):
     assert moment.loss == pytest.approx(loss, rel=1e-5)
 
 
+def test_outliers_stand_beside_the_number_of_classes(tmp_path):
+    asked = ["digits_mlp(hidden=(16,))", "sgd(lr=0.5)", "--batch-size", "0", "--at", "0,40", "--top", "12"]
+    figure = tmp_path / "outliers.svg"
+    text = ask(*asked, "--results", str(tmp_path), "--figure", str(figure))
+    assert "9 outliers for 10 classes" in text  # Papyan 2019: C - 1, for softmax does not see a shift of all logits
+    assert "10 classes" in figure.read_text()
+
+
 def test_blocks_of_layers():
     found = list(along(Training("digits_mlp(hidden=(4,))", dtype="float64"), layers=True, options={"top": 1}))
     assert [m.layer for m in found] == ["", "layer1.weight", "layer1.bias", "layer2.weight", "layer2.bias"]

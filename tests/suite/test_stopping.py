@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,6 +15,8 @@ from problems import Problem, UsageError, problem
 from suite.cli import cli
 from suite.compare import _final
 from suite.evaluate import gradient_norms
+from suite.reporting.contests import contests
+from suite.reporting.evidence import Evidence
 from suite.runner import train_group
 from suite.spec import Result, Run
 from suite.stopping import GRADIENT, History, best_of, rule_of, stop
@@ -200,13 +203,19 @@ def test_on_the_command_line(tmp_path) -> None:
 def test_in_a_comparison(tmp_path) -> None:
     asked = "--problems digits_mlp --optimizers sgd --initializers default --trials 2 --seeds 5 --steps 400 --quiet"
     shown = CliRunner().invoke(
-        cli, ["compare", *asked.split(), "--jobs", "1", "--results", str(tmp_path), "--stop", "early(patience=3)"]
+        cli, ["compare", *asked.split(), "--jobs", "1", "--results", str(tmp_path), "--stop", "early(patience=1)"]
     )
     assert shown.exit_code == 0, shown.output
     said = " ".join(shown.stdout.split())
     assert (
-        "runs may end sooner: early(patience=3); final values are those of the evaluation with the best valid_error"
+        "runs may end sooner: early(patience=1); final values are those of the evaluation with the best valid_error"
         in said
     )
+    evidence = Evidence.read(str(tmp_path))
+    contest = contests(evidence, evidence.compared[0])[0]
+    ended = [evidence.by_run.at[run, "status"] for run in contest.leading[0]["runs"]]
+    assert "stopped" in ended
+    course = contest.curves("train_loss")
+    assert course["step"].max() > 0 and bool(np.isfinite(course["median"]).all())  # stopped runs keep their values
     wrong = CliRunner().invoke(cli, ["compare", *asked.split(), "--stop", "early(measure=x)", "--dry-run"])
     assert wrong.exit_code == 2 and "digits_mlp does not measure 'x'" in wrong.output
