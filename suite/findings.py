@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.numbers import number
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from suite.plan import Task
 
 WITHIN = 0.05  # of the best counts as good
-MOST = 6  # pairs of problems, or contestants, that are named one by one
+MOST = 6  # contestants that are named one by one
+FEW = 3  # pairs of problems, likewise
 
 
 def findings(outcome: Comparison) -> dict[str, Any]:
@@ -119,24 +120,35 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def lines(found: Mapping[str, Records]) -> Iterator[str]:
-    """The findings in a few lines."""
-    yield from _leaders(found["ranking_changes"])
+    """The findings in a few lines, under a heading for each kind."""
+    yield from _headed("the best to expect of so many trials", _leaders(found["ranking_changes"]))
     gone = [lost["problem"] for lost in found["vanishing_advantages"]]
-    for problem in dict.fromkeys(gone):
-        pairs = gone.count(problem)
-        yield f"{problem}: leads seen with few trials that are gone with all of them: {pairs} (--json names them)"
-    yield from _widths(found["sensitivity"])
+    counts = ((problem, f"{gone.count(problem)} pairs (--json names them)") for problem in dict.fromkeys(gone))
+    yield from _headed("leads seen with few trials that are gone with all of them", counts)
+    yield from _headed("powers of ten of lr within 5 % of the best", _widths(found["sensitivity"]))
+    yield from _headed("between problems", _across(found))
+
+
+def _headed(heading: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    told = list(rows)
+    if told:
+        wide = max(len(name) for name, _ in told)
+        yield heading
+        yield from (f"  {name:<{wide}}  {text}" for name, text in told)
+
+
+def _across(found: Mapping[str, Records]) -> Iterator[tuple[str, str]]:
     known = [f for f in found["rank_correlation"] if not math.isnan(f["correlation"])]
     if known:
-        yield f"rank correlation (Kendall) of final medians: {_agreement(known)}"
+        yield "rank correlation of final medians (Kendall)", _agreement(known)
     scores = found["profile_scores"]
     if scores:
         told = ", ".join(f"{f['contestant']} {number(f['score'])}" for f in scores[:MOST])
         rest = f", and {len(scores) - MOST} more (--json)" if len(scores) > MOST else ""
-        yield f"profile score (steps to target, up to 4 times the quickest; 1 is quickest everywhere): {told}{rest}"
+        yield "profile score (steps to target, up to 4 times the quickest; 1 at best)", told + rest
 
 
-def _leaders(changes: Records) -> Iterator[str]:
+def _leaders(changes: Records) -> Iterator[tuple[str, str]]:
     """Who is the best of each problem, from which number of trials on."""
     leaders: dict[str, list[tuple[int, str]]] = {}
     for change in changes:
@@ -145,10 +157,10 @@ def _leaders(changes: Records) -> Iterator[str]:
             of_problem.append((change["trials"], change["first"]))
     for problem, firsts in leaders.items():
         told = "; ".join(f"from {trials} {first}" for trials, first in firsts)
-        yield f"{problem}, expected best by number of trials: {told}"
+        yield problem, told
 
 
-def _widths(regions: Records) -> Iterator[str]:
+def _widths(regions: Records) -> Iterator[tuple[str, str]]:
     """How wide the good region of the rate is, of each optimizer from its best start."""
     widths: dict[str, dict[str, str]] = {}
     for region in regions:
@@ -157,11 +169,11 @@ def _widths(regions: Records) -> Iterator[str]:
             of_problem = widths.setdefault(region["problem"], {})
             of_problem.setdefault(region["optimizer"], f"{region['contestant']} {region['width']:.1f}{beyond}")
     for problem, wide in widths.items():
-        yield f"{problem}, powers of ten of lr within 5 % of the best: {', '.join(wide.values())}"
+        yield problem, ", ".join(wide.values())
 
 
 def _agreement(known: Records) -> str:
-    if len(known) <= MOST:
+    if len(known) <= FEW:
         return "; ".join(f"{f['a']} and {f['b']} {f['correlation']:.2f} (n = {f['n']})" for f in known)
     found = [f["correlation"] for f in known]
     return f"{min(found):.2f} to {max(found):.2f} between {len(known)} pairs of problems (--json names them)"

@@ -45,26 +45,26 @@ class Headline:
     arrivals: Mapping[str, TimeToTarget]
 
     def __str__(self) -> str:
-        certainty = f"n = {self.estimate.n}"
-        shown = f"{self.measure} {number(self.estimate.value)}{_interval(self.estimate)} ({certainty})"
-        return f"{self.problem}: {self.best} {self._rank()}, {shown}{self._margin()}; {self._cost()}"
+        shown = f"{self.measure} {number(self.estimate.value)}{_interval(self.estimate)} (n = {self.estimate.n})"
+        return f"{self.problem}: {self._rank()}; {shown}{self._margin()}; {self._cost()}"
 
     def _rank(self) -> str:
         if not self.others:
-            return "is alone"
+            return f"{self.best} is alone"
         if self.better_than == self.others:
-            return f"is better than {'the other' if self.others == 1 else f'all {self.others} others'}"
+            return f"{self.best} is better than {'the other' if self.others == 1 else f'all {self.others} others'}"
         rest = self.others - self.better_than - self.too_few
         told = [f"better than {self.better_than} of {self.others} others"] if self.better_than else []
         told += [f"not told from {rest}"] if rest else []
         told += [f"too few seeds to tell from {self.too_few}"] if self.too_few else []
-        return f"leads ({', '.join(told)})"
+        return f"no single winner, {self.best} is first by its median ({', '.join(told)})"
 
     def _margin(self) -> str:
-        if self.runner_up is None or self.verdict is None:
+        """By how much the best is ahead of the runner-up, where it is."""
+        if self.runner_up is None or self.verdict is None or self.verdict.outcome != "better":
             return ""
-        by = f" {number(self.lead.value)}{_interval(self.lead)}" if self.lead is not None else ""
-        return f", median lead over {self.runner_up}{by} ({_certainty(self.verdict)})"
+        by = f" by {number(self.lead.value)}{_interval(self.lead)}" if self.lead is not None else ""
+        return f", ahead of {self.runner_up}{by} (p = {self.verdict.p:.2g})"
 
     def _cost(self) -> str:
         if "steps" not in self.arrivals:
@@ -123,10 +123,6 @@ def _lead(task: Task, best: Row, other: Row) -> Estimate | None:
 
 def _interval(estimate: Estimate) -> str:
     return "" if math.isnan(estimate.low) else f" [{number(estimate.low)}, {number(estimate.high)}]"
-
-
-def _certainty(verdict: Verdict) -> str:
-    return verdict.outcome + ("" if verdict.outcome == "too few" else f", p = {verdict.p:.2g}")
 
 
 def _spent(clock: str, found: TimeToTarget) -> str:

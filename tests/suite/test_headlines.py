@@ -51,25 +51,26 @@ def worse(by: dict[str, float]) -> Any:
 def test_what_won_by_how_much_with_what_certainty_and_at_what_cost(tmp_path: Path) -> None:
     engine = WithCounts(loss=worse({"sgd": 0.1, "momentum": 0.2}))
     told = sentence(outcome(tmp_path, engine=engine))
-    assert told.startswith("digits_mlp: adam lr=0.01 from default is better than all 2 others, test_accuracy 0.98")
-    assert "(n = 9), median lead over sgd lr=0.01 from default 0.0" in told
-    assert "(better, p = 0.012)" in told  # 3 pairs · 2/2⁹
+    assert told.startswith("digits_mlp: adam lr=0.01 from default is better than all 2 others; test_accuracy 0.98")
+    assert "(n = 9), ahead of sgd lr=0.01 from default by 0.0" in told
+    assert "(p = 0.012)" in told  # 3 pairs · 2/2⁹
     assert told.endswith("valid_accuracy >= 0.9500 reached in 40 steps, 80 gradients, 0.5000 s measured")
 
 
 def test_what_cannot_be_told_or_was_not_reached_is_said(tmp_path: Path) -> None:
     told = sentence(outcome(tmp_path / "same"))
-    assert " leads (not told from 2), " in told
-    assert "(indistinguishable, p = 1)" in told
+    assert told.startswith("digits_mlp: no single winner, ")
+    assert " is first by its median (not told from 2); " in told
+    assert "ahead" not in told
     few = sentence(outcome(tmp_path / "few", replace(QUESTION, seeds=3)))
-    assert "too few seeds to tell from 2" in few and "(too few)" in few and "[" not in few
+    assert "too few seeds to tell from 2" in few and "ahead" not in few and "[" not in few
     missed = sentence(outcome(tmp_path / "far", replace(QUESTION, target="0.999")))
     assert missed.endswith("valid_accuracy >= 0.9990 not reached in 40 steps (0 of 9 runs did)")
     alone = sentence(outcome(tmp_path / "one", replace(QUESTION, optimizers="adam")))
-    assert "is alone" in alone and "lead" not in alone
+    assert "is alone" in alone and "ahead" not in alone
     two = FakeEngine(loss=lambda run: math.inf if run.optimizer.startswith("sgd") and run.seed < 9 else bowl(run))
     diverged = sentence(outcome(tmp_path / "two", replace(QUESTION, optimizers="adam, sgd"), two))
-    assert "is better than the other" in diverged and "median lead over sgd lr=0.01 from default inf" in diverged
+    assert "is better than the other" in diverged and "ahead of sgd lr=0.01 from default by inf" in diverged
 
 
 def test_nothing_to_tell_of_what_could_not_be_run(tmp_path: Path) -> None:
@@ -125,8 +126,10 @@ def test_findings_say_whether_tuning_decides_and_problems_agree(tmp_path: Path) 
         f"{name} from default" for name in ("adam", "sgd", "momentum")
     }
     told = list(lines(found))
-    assert told[0].startswith("digits_mlp, expected best by number of trials: from 1 sgd from default; from ")
-    assert any(line.startswith("rank correlation (Kendall) of final medians: digits_mlp and ") for line in told)
+    assert told[0] == "the best to expect of so many trials"
+    assert told[1].split()[:6] == ["digits_mlp", "from", "1", "sgd", "from", "default;"]
+    agreement = told[told.index("between problems") + 1]
+    assert agreement.startswith("  rank correlation of final medians (Kendall)") and "digits_mlp and " in agreement
 
 
 def test_json_has_headlines_and_findings(tmp_path: Path) -> None:
