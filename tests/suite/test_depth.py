@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from problems import problem
@@ -31,3 +32,19 @@ def test_with_orthogonal_weights_depth_costs_no_steps_with_small_gaussian_ones_i
     orthogonal, gaussian = found.values()
     assert None not in orthogonal and max(orthogonal) <= 1.5 * min(orthogonal) + 1
     assert gaussian[0] is not None and gaussian[1:] == [None] * 3
+
+
+@pytest.mark.slow
+def test_a_thin_net_of_19_layers_that_sgd_cannot_train_from_a_draw_trains_after_hints():
+    made = problem.build(problem.bind("digits_deep_mlp(depth=19, width=16)"))
+    specs = [optimizer.bind(f"sgd(lr={rate})") for rate in (0.3, 0.1, 0.03, 0.01)]
+    best = {}
+    hints = "hints(digits_mlp(hidden=(64,)), initializer=glorot_uniform, teacher_steps=500, steps=1500)"
+    for start in ("glorot_uniform", hints):
+        theta = initializer.build(initializer.bind(start))(made, torch.Generator().manual_seed(0))
+        lanes = lanes_of(made, specs, theta.expand(len(specs), -1), [0] * len(specs), 32, "reshuffle")
+        for step in range(1100):
+            lanes.step(step)
+        best[start] = max(float(made.measure(lane, made.valid.tensors)["accuracy"]) for lane in lanes.theta)
+    print("\nvalidation accuracy at the best of four rates:", best)
+    assert best["glorot_uniform"] < 0.2 and best[hints] > 0.6
