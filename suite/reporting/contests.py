@@ -30,12 +30,14 @@ class Contest:
     Args:
         about: the problem's entry in the record: its budget, measures, target and minimum.
         rows: of its table, best first.
+        sentence: what can be quoted of it.
     """
 
     evidence: Evidence
     question: Mapping[str, Any]
     about: Mapping[str, Any]
     rows: Sequence[Row]
+    sentence: str = ""
     _known: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
@@ -279,5 +281,7 @@ def contests(evidence: Evidence, record: Mapping[str, Any]) -> list[Contest]:
     for about in record["problems"]:
         rows = [row for row in record["rows"] if row["problem"] == about["problem"]]
         if rows:
-            found.append(Contest(evidence, record["question"], about, rows))
+            told = {headline["problem"]: headline["sentence"] for headline in record.get("headlines") or ()}
+            sentence = str(told.get(about["problem"], ""))
+            found.append(Contest(evidence, record["question"], about, rows, sentence))
     return found

@@ -96,7 +96,8 @@ def _takes_in(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
     def terms(record: Mapping[str, Any]) -> dict[str, Any]:
         free = ("problems", "optimizers", "initializers", "trials", "seeds")
-        return {key: value for key, value in record["question"].items() if key not in free}
+        known = later["question"].keys() & earlier["question"].keys()  # a version may ask more than the one before
+        return {key: record["question"][key] for key in known if key not in free}
 
     def rows(record: Mapping[str, Any]) -> set[tuple[str, ...]]:
         return {(row["problem"], row["optimizer"], row["initializer"]) for row in record["rows"]}

@@ -151,7 +151,8 @@ def _lead(contest: Contest) -> list[str]:
         words += (
             f" Target: {target['measure'].replace('_', ' ')} {sign} {number(target['value'])} ({target['origin']})."
         )
-    return [words]
+    sentence = contest.sentence.removeprefix(f"{contest.name}: ")
+    return [f"{sentence[:1].upper()}{sentence[1:]}.", words] if sentence else [words]
 
 
 def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
