@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ def render(page: Page) -> str:
     """The page; the same page gives the same text."""
     blocks = [block for section in page.sections for block in section.blocks]
     charts = [chart for block in blocks if isinstance(block, Figure) for chart in block.variants.values()]
-    drawn = {chart: _drawn(chart, f"f{i}-") for i, chart in enumerate(charts)}
+    drawn = {chart: _drawn(chart, f"f{i}-", chart.palette is page.palette) for i, chart in enumerate(charts)}
     return _templates().get_template("page.html").render(page=page, drawn=drawn)
 
 
@@ -51,11 +52,16 @@ def _variables(theme: Theme) -> str:
     return ";".join(f"--{role}:{colour}" for role, colour in theme.roles.items())
 
 
-def _drawn(chart: Chart, prefix: str) -> dict[str, str]:
-    """The SVG of a chart, what it says when pointed at, and its numbers as CSV, safe inside ``<script>``."""
+def _drawn(chart: Chart, prefix: str, shared: bool) -> dict[str, str]:
+    """The SVG of a chart, what it says when pointed at, and its numbers as CSV, safe inside ``<script>``.
+
+    Args:
+        shared: whether its names are those of the page's key, which then brings them forward.
+    """
     inline = chart.inline(prefix)
     marks = json.dumps(inline.marks, ensure_ascii=False, separators=(",", ":"))
-    return {"svg": inline.svg, "marks": marks.replace("<", "\\u003c"), "data": _data(chart).replace("<", "‹")}
+    svg = inline.svg if shared else re.sub(r' data-s="\d+"', "", inline.svg)
+    return {"svg": svg, "marks": marks.replace("<", "\\u003c"), "data": _data(chart).replace("<", "‹")}
 
 
 def _data(chart: Chart) -> str:

@@ -77,7 +77,7 @@ def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None
 
 def _title(measure: str) -> str:
     words = measure.replace("_", " ")
-    return words[:1].upper() + words[1:]
+    return words if any(map(str.isupper, words)) else words[:1].upper() + words[1:]
 
 
 def tuned(contest: Contest, palette: Palette) -> Iterator[Chart]:
@@ -252,7 +252,7 @@ def probes(evidence: Evidence, palette: Palette) -> Iterator[Chart]:
 
 def _thinned(own: pd.DataFrame) -> str:
     runs = own["run"].nunique()
-    return f"{runs} run{'s' * (runs != 1)}, one for each optimizer."
+    return "One run." if runs == 1 else f"{runs} runs, one for each optimizer."
 
 
 def _probed(evidence: Evidence) -> pd.DataFrame:
