@@ -132,8 +132,8 @@ def greedy_supervised(
         if outputs.dim() != 2:
             raise NotApplicable(f"{net.name} has outputs that are no vectors")
         last = net.layout[-1].name.rpartition(".")[0] if layer == net.units[-1] else "outputs"
-        small = _with_head(net, layer, last, outputs.shape[1], (x, *net.train.tensors[1:]))
-        return dataclasses.replace(small, criterion=net.criterion)
+        small = _with_head(net, layer, last, outputs.shape[1], (x, *net.train.tensors))
+        return dataclasses.replace(small, criterion=lambda outputs, batch: net.criterion(outputs, batch[1:]))
 
     return layer_by_layer(initializer, optimizer, steps, shallow)
 

@@ -96,7 +96,8 @@ def test_text():
     bound = initializer.bind("biased(orthogonal(gain=1.4), marginal)")
     assert str(bound) == "biased(initializer=orthogonal(gain=1.4), bias=marginal)"
     assert initializer.bind(str(bound)) == bound
-    assert str(initializer.short(bound)) == str(bound)
+    assert str(initializer.short(bound)) == "biased(orthogonal(gain=1.4), bias=marginal)"
+    assert initializer.bind(initializer.short(bound)) == bound
     with pytest.raises(UsageError, match=r"unknown bias 'margnal'; did you mean marginal\? \(.*suite list biases\)"):
         initializer.bind("biased(he_normal, margnal)")
     with pytest.raises(UsageError, match=r"biased: bias must be a bias such as forget_gate, got 0\.1"):

@@ -50,7 +50,7 @@ def short():
 
 @pytest.mark.parametrize("entry", list(initializer), ids=lambda entry: entry.name)
 def test_every_initializer_holds(entry):
-    nested = {"initializer": "default", "biases": "zero", "bias": "zero"}
+    nested = {"initializer": "default", "bias": "zero", "source": "digits_logistic", "teacher": "digits_mlp"}
     given = {p.name: nested.get(p.name, 0.1) for p in entry.parameters if p.required}
     text = f"{entry.name}({', '.join(f'{k}={v}' for k, v in given.items())})"
     assert [check for check in check_initializer(text) if not check.holds] == []
