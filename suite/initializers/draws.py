@@ -104,7 +104,7 @@ def random_walk(gain: Positive | None = None) -> Initializer:
     At g = 1 and g = √2, which keep the mean of the squared length, typical lengths shrink with depth.
 
     Args:
-        gain: g of every layer, in place of these.
+        gain: g of every layer, in place of these; with tanh the source finds 1.1 to 1.3 good.
 
     Raises:
         NotApplicable: a layer is recurrent, so that its steps do not draw anew; or the source gives

@@ -48,3 +48,24 @@ def test_a_thin_net_of_19_layers_that_sgd_cannot_train_from_a_draw_trains_after_
         best[start] = max(float(made.measure(lane, made.valid.tensors)["accuracy"]) for lane in lanes.theta)
     print("\nvalidation accuracy at the best of four rates:", best)
     assert best["glorot_uniform"] < 0.2 and best[hints] > 0.6
+
+
+@pytest.mark.slow
+def test_a_linear_net_of_a_thousand_layers_trains_from_a_random_walk_and_from_gains_5_percent_off_it_does_not():
+    """Sussillo & Abbott 2014, of whose g = e^(1/(2m)) the 1000th power matters: 0.95 vanishes and 1.05 explodes.
+
+    Their first gradients, about 1e−25 and infinite in float32, leave Adam nothing to go by at any common rate.
+    At this width g = 1 differs from theirs by 0.4 % and trains too, in over twice the steps. The logarithm of the
+    signal's length still wanders by √(1000/(2·128)) ≈ 2, so other draws take more steps than the 60 here.
+    """
+    made = problem.build(problem.bind("linear_net(depth=1000, hidden=128, strongest=1)"))
+    starts = ("random_walk", "random_walk(gain=0.95)", "random_walk(gain=1.05)")
+    drawn = [initializer.build(initializer.bind(start))(made, torch.Generator().manual_seed(0)) for start in starts]
+    specs = [optimizer.bind("adam(lr=1e-5)")] * len(starts)
+    lanes = lanes_of(made, specs, torch.stack(drawn), [0] * len(starts), 0, "reshuffle")
+    of_zero = 0.5 * float(made.train.tensors[1].square().sum(1).mean())  # the loss of a map of 0
+    for step in range(61):
+        left = (lanes.step(step) / of_zero).tolist()
+    print("\nloss after 60 steps over that of a map of 0:", dict(zip(starts, left, strict=True)))
+    assert left[0] < 0.65
+    assert not any(loss < 0.99 for loss in left[1:])
