@@ -39,7 +39,7 @@ def digits_deep_mlp(depth: Count = 11, width: Count = 32) -> Problem:
     """A thin deep perceptron on scikit-learn's 8 × 8 digits: ``depth`` weight layers, ReLU between them.
 
     Data as in ``digits_mlp``. Starts at weights N(0, 2/m), biases 0, which keeps the signal's size.
-    Up to a thousand layers are practical.
+    Up to a thousand layers run; whether the deepest train is a matter of their start.
 
     Source: Romero et al. 2015, FitNets (thin nets of 11 to 19 layers); *Deep Learning*, section
     8.7.5; start of He et al. 2015.

@@ -35,6 +35,11 @@ def labels(count: int = LABELS, magic: int = 2049, largest: int = 9) -> bytes:
     return struct.pack(">2i", magic, count) + bytes(i % (largest + 1) for i in range(count))
 
 
+def packed(content: bytes) -> bytes:
+    """The same bytes at whatever time, so that tests have the same names in every process."""
+    return gzip.compress(content, mtime=0)
+
+
 def write_set(folder: Path, pack=gzip.compress, suffix: str = ".gz") -> None:
     folder.mkdir(parents=True)
     for name in mnist_family.FILES:
@@ -96,19 +101,19 @@ def test_named_folder_that_is_none(monkeypatch, tmp_path) -> None:
 
 
 DAMAGES = [
-    ("train-images-idx3-ubyte", gzip.compress(images())[:-200], "ended before"),
+    ("train-images-idx3-ubyte", packed(images())[:-200], "ended before"),
     ("train-images-idx3-ubyte", b"not a gzip file at all", "gzip"),
-    ("train-images-idx3-ubyte", gzip.compress(images())[:40] + b"\xff" * 60, ""),
-    ("train-images-idx3-ubyte", gzip.compress(images()[:-1]), "must have 9424 bytes"),
-    ("train-images-idx3-ubyte", gzip.compress(images() + b"x"), "must have 9424 bytes"),
-    ("train-images-idx3-ubyte", gzip.compress(images(magic=2049)), "magic number must be 2051"),
-    ("train-images-idx3-ubyte", gzip.compress(images(side=14)), "28 × 28"),
-    ("train-images-idx3-ubyte", gzip.compress(b""), "too few"),
+    ("train-images-idx3-ubyte", packed(images())[:40] + b"\xff" * 60, ""),
+    ("train-images-idx3-ubyte", packed(images()[:-1]), "must have 9424 bytes"),
+    ("train-images-idx3-ubyte", packed(images() + b"x"), "must have 9424 bytes"),
+    ("train-images-idx3-ubyte", packed(images(magic=2049)), "magic number must be 2051"),
+    ("train-images-idx3-ubyte", packed(images(side=14)), "28 × 28"),
+    ("train-images-idx3-ubyte", packed(b""), "too few"),
     ("train-images-idx3-ubyte", b"", ""),
-    ("train-labels-idx1-ubyte", gzip.compress(labels(magic=2051)), "magic number must be 2049"),
-    ("train-labels-idx1-ubyte", gzip.compress(labels(count=5)), "5 labels for 12 images"),
-    ("t10k-labels-idx1-ubyte", gzip.compress(labels(largest=10)), "labels must be in 0 … 9, found 10"),
-    ("t10k-labels-idx1-ubyte", gzip.compress(struct.pack(">2i", 2049, 0)), "shape"),
+    ("train-labels-idx1-ubyte", packed(labels(magic=2051)), "magic number must be 2049"),
+    ("train-labels-idx1-ubyte", packed(labels(count=5)), "5 labels for 12 images"),
+    ("t10k-labels-idx1-ubyte", packed(labels(largest=10)), "labels must be in 0 … 9, found 10"),
+    ("t10k-labels-idx1-ubyte", packed(struct.pack(">2i", 2049, 0)), "shape"),
 ]
 
 
