@@ -22,8 +22,8 @@ from torch import Tensor
 
 from problems.names import parse
 from problems.problem import Problem, problem
+from replay.folders import cache_folder
 from suite.environment import environment
-from suite.folders import cache_folder
 from suite.initializers import NotApplicable, initializer
 from suite.objective import Objective, rows
 from suite.sampler import Sampler, generator

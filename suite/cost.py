@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
-from suite import native
+from replay import native
+from replay.tape import Kernel
 from suite.environment import check_device, environment
 from suite.initializers import initializer
 from suite.lanes import Lanes, lanes_of
@@ -32,7 +33,6 @@ from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.plan import wants_all
 from suite.sampler import generator
-from suite.tape import Kernel
 from suite.threads import one_thread
 
 PARTS = ("data", "forward", "backward", "update", "measurement")

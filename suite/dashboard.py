@@ -204,7 +204,7 @@ def _archive(package: Package) -> Path:
         FetchFailed: it cannot be had, or is not what it should be.
     """
     from problems.data.download import FetchFailed, Remote, fetch
-    from suite.folders import cache_folder
+    from replay.folders import cache_folder
 
     folder = cache_folder() / "npm"
     fetch([Remote(package.archive, (package.url,), None)], folder)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from problems.names import UsageError
+from replay.machine import printed, processor
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
@@ -31,7 +30,7 @@ def _fixed() -> dict[str, Any]:
     import torch
 
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": cores(),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -77,32 +76,11 @@ def check_device(name: str) -> str:
     return name
 
 
-def _processor() -> str:
-    """The processor's marketing name, which ``platform.processor`` does not know on Linux."""
-    if sys.platform == "darwin":
-        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def _commit(root: Path) -> str:
     """The checkout's commit; empty where ``root`` is not the top of one, as in ``site-packages``."""
-    top = _output("git", "-C", str(root), "rev-parse", "--show-toplevel")
-    commit = _output("git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD")
+    top = printed("git", "-C", str(root), "rev-parse", "--show-toplevel")
+    commit = printed("git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD")
     if not top or not commit or Path(top).resolve() != root:
         return ""
-    dirty = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    dirty = printed("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
     return commit + ("+dirty" if dirty else "")
-
-
-def _output(*command: str) -> str:
-    """What a command prints; empty if it fails or is not there."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

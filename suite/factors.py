@@ -18,9 +18,9 @@ from torch import Tensor
 from problems.affine import Affine, bent_by, curved, layers_of, observed, output_blocks, sum_rows
 from problems.layers import linear
 from problems.problem import Batch, Pieces, Problem
+from replay.tape import Kernel, Tape, Untraceable
 from suite.lift import over_lanes
 from suite.strategies.noise import normal
-from suite.tape import Kernel, Tape, Untraceable
 
 _GRAM = torch.vmap(lambda x: linear(x.mT, x.mT))  # XᵀX for each lane
 

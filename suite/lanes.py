@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from problems.names import Spec, UsageError
 from problems.problem import Problem
+from replay.tape import Kernel, Tape, Untraceable
 from suite.errors import told
 from suite.objective import LaneOracle, Listener, Objective, rows
 from suite.row_oracle import RowOracle
 from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings
-from suite.tape import Kernel, Tape, Untraceable
 
 
 class Lanes(Protocol):

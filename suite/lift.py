@@ -9,7 +9,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from problems.problem import Batch
-from suite.tape import Untraceable
+from replay.tape import Untraceable
 
 
 def over_lanes(function: Callable[..., Any], theta: Any, batch: Batch, *, shared: bool = False) -> Any:

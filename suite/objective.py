@@ -19,10 +19,10 @@ from problems.affine import layers_of
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.problem import Batch, Problem
+from replay.tape import Kernel, Recorder, Tape, Untraceable
 from suite import factors
 from suite.lift import over_lanes
 from suite.optimizers.base import LayerFactors
-from suite.tape import Kernel, Recorder, Tape, Untraceable
 
 Listener = Callable[[Tensor, Tensor, Tensor], None]  # (point [lanes, D], losses [lanes], gradients [lanes, D])
 ALIGN = 64  # numbers: rows start alike, for a kernel's bits may depend on alignment and on where its last block ends

@@ -18,11 +18,11 @@ from torch import Tensor
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.problem import Batch, Problem
+from replay.tape import Kernel
 from suite.lanes import Lanes
 from suite.objective import Objective, rows
 from suite.probes.base import Memory, probes_of
 from suite.sampler import generator
-from suite.tape import Kernel
 
 FULL = 500  # examples in one pass over a whole split
 NUMBERS = 1 << 23  # of gradients of single examples that are held at once

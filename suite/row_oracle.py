@@ -7,9 +7,9 @@ from collections import Counter
 from torch import Tensor
 
 from problems.layout import Layout
+from replay.tape import Kernel
 from suite.objective import LaneOracle, Objective, rows
 from suite.optimizers.base import LayerFactors
-from suite.tape import Kernel
 
 
 class RowOracle:

@@ -22,13 +22,13 @@ from torch import Tensor
 from problems.layout import Layout, Piece
 from problems.names import Spec, UsageError
 from problems.problem import Data, Problem
-from suite import native
+from replay import native
+from replay.tape import Kernel
 from suite.environment import check_device, environment
 from suite.lanes import Apart, lanes_of
 from suite.machine import device_seconds
 from suite.objective import Objective, rows
 from suite.optimizers import optimizer
-from suite.tape import Kernel
 from suite.threads import one_thread
 
 SIZES = (10**4, 10**5, 10**6, 10**7)

@@ -15,12 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from problems.names import UsageError
-from suite import native
 from suite.benchmarks.cases import OPTIMIZERS, UPDATES, group, update
 from suite.cost import held
 from suite.engine import train
 from suite.lanes import Lanes
 from suite.spec import Run
+
+try:
+    from replay import native
+except ImportError:
+    from suite import native  # type: ignore[attr-defined,no-redef]  # an older commit has it there
 
 SMALL = ("quadratic_deep", "digits_mlp")
 # Full batches or a fixed order, float64, one seed: nothing but the code decides how these runs end.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.tape import Recorder
+from replay.tape import Recorder
 
 Compute = Callable[..., Sequence[Tensor]]
 

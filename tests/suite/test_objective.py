@@ -9,9 +9,9 @@ import torch
 
 from problems.names import UsageError
 from problems.problem import problem
+from replay.tape import Tape
 from suite.objective import DENSE, Objective, rows
 from suite.sampler import Sampler, generator
-from suite.tape import Tape
 
 TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
 

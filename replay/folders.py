@@ -1,4 +1,4 @@
-"""Where the suite remembers things about this machine."""
+"""Where things about this machine are remembered."""
 
 from __future__ import annotations
 

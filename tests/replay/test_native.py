@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from suite import native
-from suite.tape import Tape
+from replay import native
+from replay.tape import Tape
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.tape import Tape, Untraceable
+from replay.tape import Tape, Untraceable
 
 torch.set_num_threads(1)
 

@@ -31,11 +31,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.folders import cache_folder
+from replay.folders import cache_folder
+from replay.machine import processor
 
 if TYPE_CHECKING:
-    from suite.chains import Chain
-    from suite.tape import Op
+    from replay.chains import Chain
+    from replay.tape import Op
 
 aten = torch.ops.aten
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -268,6 +269,4 @@ def _build(compiler: str, source: str, library: Any) -> None:
 @cache
 def _machine() -> str:
     """What ``-march=native`` stands for: a cache folder may be shared by unlike machines."""
-    from suite.environment import environment
-
-    return str(environment()["processor"])
+    return processor()
