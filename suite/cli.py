@@ -341,7 +341,7 @@ def figures(**options: Any) -> None:
 
 
 @cli.command()
-@click.argument("kind", type=click.Choice(["verdicts", "costs", "spectra", "runs"]), default="verdicts")
+@click.argument("kind", type=click.Choice(["verdicts", "scaling", "costs", "spectra", "runs"]), default="verdicts")
 @_RESULTS
 @click.option(
     "--format",
@@ -351,9 +351,10 @@ def figures(**options: Any) -> None:
     show_default=True,
 )
 def table(**options: Any) -> None:
-    """Print the tables of all results: of verdicts, costs, spectra or runs.
+    """Print the tables of all results: of verdicts, costs, spectra or runs, or of problems side by side.
 
-    csv and json have every number in full, one row for each contestant.
+    csv and json have every number in full, one row for each contestant. scaling is of problems that
+    differ in one number alone, such as their depth.
     """
     from suite.reporting.command import table
 

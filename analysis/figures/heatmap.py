@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,8 @@ from analysis.numbers import interval, plain
 if TYPE_CHECKING:
     import pandas as pd
 
-CELL, ROW, FRAME = 0.95, 0.36, 1.0  # inches
+CELL, ROW, FRAME, LINE = 0.95, 0.36, 0.86, 0.14  # inches
+WRAP = 15  # letters below a column
 NARROW = 4.2
 
 
@@ -40,8 +42,14 @@ def heat_map(
     """
     draw = partial(_draw, table=table, value=value, by=(rows, columns), better=better, why_empty=why_empty)
     down, across = (table[c].nunique() if len(table) else 0 for c in (rows, columns))
-    size = (max(NARROW, 1.6 + CELL * across), FRAME + ROW * max(down, 3))
+    lines = max((_below(str(c)).count("\n") + 1 for c in table[columns].unique()), default=1) if len(table) else 1
+    size = (max(NARROW, 1.6 + CELL * across), FRAME + LINE * lines + ROW * max(down, 3))
     return Chart(name, title, [draw], palette=palette or Palette(), table=table, size=size, **options)
+
+
+def _below(name: str) -> str:
+    """A column's name in lines that stay below the column."""
+    return "\n".join(wrap(name.replace("(", "( "), WRAP, break_long_words=False)).replace("( ", "(") or name
 
 
 def _draw(panel: Panel, *, table: pd.DataFrame, value: str, by: tuple[str, str], better: str, why_empty: str) -> None:
@@ -58,7 +66,7 @@ def _draw(panel: Panel, *, table: pd.DataFrame, value: str, by: tuple[str, str],
     drawn = sns.heatmap(
         shades, ax=panel.axis, cmap=sns.color_palette("mako_r", as_cmap=True), vmin=-0.1, vmax=1.25, cbar=False,
         linewidths=2, linecolor=panel.theme.paper, mask=~np.isfinite(shades),
-        xticklabels=starts, yticklabels=names,
+        xticklabels=[_below(str(start)) for start in starts], yticklabels=names,
     )  # fmt: skip
     drawn.set(xlabel=columns, ylabel="")
     drawn.tick_params(axis="both", rotation=0, labelcolor=panel.theme.ink, length=0)

@@ -19,6 +19,9 @@
 # python -m suite compare --problems "digits_mlp(hidden=(16,)), digits_mlp(hidden=(16,16,16,16,16,16))" \
 #     --optimizers momentum --initializers default,glorot_normal,he_normal,orthogonal
 # ```
+#
+# Where depth is a setting of the problem, as in `linear_net(depth=30)` or `digits_deep_mlp(depth=19)`, the report sets
+# problems of all depths side by side, and `python -m suite table scaling` prints them.
 
 # %%
 import os

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from analysis.report import Table
     from suite.reporting.evidence import Evidence
+    from suite.reporting.scaling import Series
 
 
 def report(*, results: str, out: str | None, open_it: bool) -> int:
@@ -35,11 +37,11 @@ def report(*, results: str, out: str | None, open_it: bool) -> int:
 def figures(*, results: str, form: str, out: str | None, theme: str) -> int:
     """Write every figure as a file; the exit code."""
     from analysis.figures import DARK, LIGHT, Palette
-    from suite.reporting.contests import contests
+    from suite.reporting import contests
     from suite.reporting.figures import every
 
     evidence = _evidence(results)
-    found = [contest for record in evidence.compared for contest in contests(evidence, record)]
+    found = contests.every(evidence)
     folder = Path(out) if out else Path(results) / "figures"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,11 +85,13 @@ def _frame(evidence: Evidence, kind: str) -> pd.DataFrame:
     """A kind's numbers as one tidy table."""
     import pandas as pd
 
-    from suite.reporting.contests import contests
+    from suite.reporting.contests import every
+    from suite.reporting.scaling import series
 
-    if kind == "verdicts":
-        found = [contest.verdicts() for record in evidence.compared for contest in contests(evidence, record)]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    if kind in ("verdicts", "scaling"):
+        found = every(evidence)
+        frames = [c.verdicts() for c in found] if kind == "verdicts" else [one.frame() for one in series(found)]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return {"costs": evidence.costs, "spectra": evidence.spectra, "runs": evidence.runs}[kind]
 
 
@@ -107,12 +111,15 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
         UsageError: there are none, or the kind is too wide to be read.
     """
     from suite.reporting import tables
-    from suite.reporting.contests import contests, newest
+    from suite.reporting.contests import every, newest
+    from suite.reporting.scaling import series
 
-    if kind == "verdicts":
-        found = [contest for record in evidence.compared for contest in contests(evidence, record)]
+    if kind in ("verdicts", "scaling"):
+        found = every(evidence)
         if not found:
             raise UsageError("table: no comparison was finished in these results; python -m suite compare makes one")
+        if kind == "scaling":
+            return _scaling(series(found))
         names = list(dict.fromkeys(evidence.names()))
         latest = newest(found)
         several = [tables.glance(latest, names)] if len(latest) > 1 else []
@@ -124,6 +131,17 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
     if kind == "runs" and not evidence.runs.empty:
         return [tables.run_table(evidence)]
     raise UsageError(f"table: there are no {kind} in these results")
+
+
+def _scaling(found: Sequence[Series]) -> list[Table]:
+    from suite.reporting.scaling import scaling_tables
+
+    if not found:
+        raise UsageError(
+            "table: no problems compared in these results differ in one number alone, as linear_net(depth=3) and "
+            "linear_net(depth=30) do"
+        )
+    return [table for one in found for table in scaling_tables(one, one.name)]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -285,3 +285,8 @@ def contests(evidence: Evidence, record: Mapping[str, Any]) -> list[Contest]:
             sentence = str(told.get(about["problem"], ""))
             found.append(Contest(evidence, record["question"], about, rows, sentence))
     return found
+
+
+def every(evidence: Evidence) -> list[Contest]:
+    """The problems of all comparisons of a folder, the last finished first."""
+    return [contest for record in evidence.compared for contest in contests(evidence, record)]

@@ -27,6 +27,7 @@ from suite.curvature_figure import spectrum_charts
 from suite.reporting.contests import Contest, newest, times
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
+from suite.reporting.scaling import scaling_charts, series
 
 SHOWN = ("data", "forward", "backward", "update")  # parts of a step
 THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
@@ -297,6 +298,8 @@ def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> 
     if len(latest) > 1:
         yield from profile(latest, palette).values()
         yield from (solved(latest, palette), ranks(latest, palette))
+    for one in series(contests):
+        yield from scaling_charts(one, slug(one.name))
     for contest in contests:
         for variants in curves(contest, palette):
             yield from variants.values()

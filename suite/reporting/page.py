@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from analysis.figures import Chart, Palette
 from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
-from suite.reporting import figures, tables
-from suite.reporting.contests import Contest, Row, contests, newest, setting
+from suite.reporting import figures, scaling, tables
+from suite.reporting.contests import Contest, Row, every, newest, setting
 from suite.reporting.evidence import Evidence
 
 
 def page(evidence: Evidence) -> Page:
     """The page of a folder of results."""
-    found = [contest for record in evidence.compared for contest in contests(evidence, record)]
+    found = every(evidence)
     palette = Palette(dict.fromkeys(evidence.names()))
     names = list(dict.fromkeys(evidence.names()))
     costs = figures.costs(evidence, palette)
     sections = [
         *_overview(found, names, palette),
+        *_series(found),
         *_problems(found, palette, costs),
         *_beside(evidence, palette, costs),
     ]
@@ -54,7 +55,7 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
     question = found[0].question
     tried = max(len(row["trials"]) for contest in found for row in contest.rows)
     return (
-        f"{len(names)} optimizers on {_count(len(found), 'problem')}. Each was tuned with the same budget, "
+        f"{_count(len(names), 'optimizer')} on {_count(len(found), 'problem')}. Each was tuned with the same budget, "
         f"{_count(tried, 'trial')}, and its best setting was run again on {_count(question['seeds'], 'fresh seed')}, "
         "from which all values below come."
     )
@@ -122,6 +123,14 @@ def _overview(found: Sequence[Contest], names: Sequence[str], palette: Palette) 
         blocks: list[Block] = [tables.glance(found, names), Figure(figures.profile(found, palette))]
         blocks += [_figure(chart) for chart in (figures.solved(found, palette), figures.ranks(found, palette))]
         yield Section("glance-section", "All problems", blocks)
+
+
+def _series(found: Sequence[Contest]) -> Iterator[Section]:
+    """Problems that differ in one number, side by side."""
+    for one in scaling.series(found):
+        key = f"by-{figures.slug(one.name)}"
+        charts = [_figure(chart) for chart in scaling.scaling_charts(one, key)]
+        yield Section(key, one.name, [*scaling.scaling_tables(one, key), *charts])
 
 
 def _problems(found: Sequence[Contest], palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
