@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.replay.folders import cache_folder
 from problems.names import parse
 from problems.problem import Problem, problem
-from replay.folders import cache_folder
 from suite.environment import environment
 from suite.initializers import NotApplicable, initializer
 from suite.objective import Objective, rows

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from analysis.replay import native
+from analysis.replay.tape import Kernel
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
-from replay import native
-from replay.tape import Kernel
 from suite.environment import check_device, environment
 from suite.initializers import initializer
 from suite.lanes import Lanes, lanes_of

@@ -203,8 +203,8 @@ def _archive(package: Package) -> Path:
     Raises:
         FetchFailed: it cannot be had, or is not what it should be.
     """
+    from analysis.replay.folders import cache_folder
     from problems.data.download import FetchFailed, Remote, fetch
-    from replay.folders import cache_folder
 
     folder = cache_folder() / "npm"
     fetch([Remote(package.archive, (package.url,), None)], folder)

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis.replay.machine import printed, processor
 from problems.names import UsageError
-from replay.machine import printed, processor
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

@@ -15,10 +15,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from analysis.replay.tape import Kernel, Tape, Untraceable
 from problems.affine import Affine, bent_by, curved, layers_of, observed, output_blocks, sum_rows
 from problems.layers import linear
 from problems.problem import Batch, Pieces, Problem
-from replay.tape import Kernel, Tape, Untraceable
 from suite.lift import over_lanes
 from suite.strategies.noise import normal
 

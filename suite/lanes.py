@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from analysis.replay.tape import Kernel, Tape, Untraceable
 from problems.names import Spec, UsageError
 from problems.problem import Problem
-from replay.tape import Kernel, Tape, Untraceable
 from suite.errors import told
 from suite.objective import LaneOracle, Listener, Objective, rows
 from suite.row_oracle import RowOracle

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
+from analysis.replay.tape import Untraceable
 from problems.problem import Batch
-from replay.tape import Untraceable
 
 
 def over_lanes(function: Callable[..., Any], theta: Any, batch: Batch, *, shared: bool = False) -> Any:

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.replay.tape import Kernel, Recorder, Tape, Untraceable
 from problems.affine import layers_of
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.problem import Batch, Problem
-from replay.tape import Kernel, Recorder, Tape, Untraceable
 from suite import factors
 from suite.lift import over_lanes
 from suite.optimizers.base import LayerFactors

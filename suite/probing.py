@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.replay.tape import Kernel
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.problem import Batch, Problem
-from replay.tape import Kernel
 from suite.lanes import Lanes
 from suite.objective import Objective, rows
 from suite.probes.base import Memory, probes_of

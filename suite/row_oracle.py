@@ -6,8 +6,8 @@ from collections import Counter
 
 from torch import Tensor
 
+from analysis.replay.tape import Kernel
 from problems.layout import Layout
-from replay.tape import Kernel
 from suite.objective import LaneOracle, Objective, rows
 from suite.optimizers.base import LayerFactors
 

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from analysis.replay import native
+from analysis.replay.tape import Kernel
 from problems.layout import Layout, Piece
 from problems.names import Spec, UsageError
 from problems.problem import Data, Problem
-from replay import native
-from replay.tape import Kernel
 from suite.environment import check_device, environment
 from suite.lanes import Apart, lanes_of
 from suite.machine import device_seconds

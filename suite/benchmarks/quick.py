@@ -22,7 +22,7 @@ from suite.lanes import Lanes
 from suite.spec import Run
 
 try:
-    from replay import native
+    from analysis.replay import native
 except ImportError:
     from suite import native  # type: ignore[attr-defined,no-redef]  # an older commit has it there
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.replay.tape import Tape
 from problems.names import UsageError
 from problems.problem import problem
-from replay.tape import Tape
 from suite.objective import DENSE, Objective, rows
 from suite.sampler import Sampler, generator
 

@@ -31,12 +31,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from replay.folders import cache_folder
-from replay.machine import processor
+from analysis.replay.folders import cache_folder
+from analysis.replay.machine import processor
 
 if TYPE_CHECKING:
-    from replay.chains import Chain
-    from replay.tape import Op
+    from analysis.replay.chains import Chain
+    from analysis.replay.tape import Op
 
 aten = torch.ops.aten
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.tape import Tape, Untraceable
+from analysis.replay.tape import Tape, Untraceable
 
 torch.set_num_threads(1)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from replay import native
-from replay.tape import Tape
+from analysis.replay import native
+from analysis.replay.tape import Tape
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on this machine")
 

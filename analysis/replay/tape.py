@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from replay.chains import chained
-from replay.native import compiled
-from replay.out_forms import OWN_FORMS, out_form
-from replay.steady import steady
+from analysis.replay.chains import chained
+from analysis.replay.native import compiled
+from analysis.replay.out_forms import OWN_FORMS, out_form
+from analysis.replay.steady import steady
 
 aten = torch.ops.aten
 _READS_DATA = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default, aten.equal.default}
