@@ -107,7 +107,8 @@ def show(updates: Sequence[Update]) -> None:
     if updates:
         tables.show(
             to,
-            "compiled, kernels: the suite's update, its chains one loop or kernel by kernel; the others torch.optim's",
+            "compiled, blocks, kernels: the suite's update, its chains compiled, over blocks (without a compiler),",
+            "or kernel by kernel as recorded; the others torch.optim's",
             "floor: reading and writing, once, the bytes that have to be moved   ~ quartiles more than 20 % apart",
             tables._measured(updates[0].environment, updates[0].dtype),
         )

@@ -34,9 +34,9 @@ from suite.threads import one_thread
 SIZES = (10**4, 10**5, 10**6, 10**7)
 ROUNDS = 15
 NOISY = 0.2  # interquartile range over median of the ratio from which it is marked
-Form = Literal["compiled", "kernels", "for-loop", "foreach", "fused"]
-FORMS: tuple[Form, ...] = ("compiled", "kernels", "for-loop", "foreach", "fused")
-OURS: tuple[Form, ...] = ("compiled", "kernels")  # the suite's: chains as one loop, and kernel by kernel
+Form = Literal["compiled", "blocks", "kernels", "for-loop", "foreach", "fused"]
+FORMS: tuple[Form, ...] = ("compiled", "blocks", "kernels", "for-loop", "foreach", "fused")
+OURS: tuple[native.Form, ...] = ("compiled", "blocks", "kernels")  # the suite's: see ``analysis.replay.native``
 
 # What torch.optim has for an algorithm of ours: its class and settings at our defaults.
 TORCH: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
@@ -178,12 +178,14 @@ def _gradient(lanes: int, parameters: int, like: Tensor) -> Tensor:
     return gradient.normal_(generator=torch.Generator(like.device).manual_seed(1))
 
 
-def _ours(spec: Spec, theta: Tensor, form: Form) -> tuple[Callable[[], Any], Any] | None:
-    """The suite's step on a frozen gradient; None for a form that it does not have."""
-    with native.used(form == "compiled"):
+def _ours(spec: Spec, theta: Tensor, form: native.Form) -> tuple[Callable[[], Any], Any] | None:
+    """The suite's step on a frozen gradient; None for a form that it does not have here."""
+    if form == "compiled" and native.compiler() is None:
+        return None
+    with native.used(form):
         lanes = lanes_of(flat(theta.shape[1], theta), [spec], theta, [0], 0, "reshuffle", Frozen)
         lanes.step(0)
-    if isinstance(lanes, Apart) and form == "compiled":  # nothing is recorded, so nothing is compiled
+    if isinstance(lanes, Apart) and form != "kernels":  # nothing is recorded, so there are no chains
         return None
     if lanes.errors:
         raise UsageError(f"{spec.name}: {next(iter(lanes.errors.values()))}")

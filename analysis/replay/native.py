@@ -1,36 +1,39 @@
 """Elementwise chains as one compiled loop: every vector is read and written once.
 
 A dozen elementwise kernels make a dozen passes over memory. This writes the chain as a C
-loop, compiles it with the system's C compiler (a fraction of a second, remembered on disk),
-and calls it through ctypes. Only operations that IEEE 754 defines to the last bit are
+loop, compiles it with a C compiler, the system's or one that pip installs (a fraction of a
+second, remembered on disk), and calls it through ctypes. Only operations that IEEE 754 defines to the last bit are
 taken, without contraction to fused multiply-adds, so the bits are those of PyTorch's own
 kernels (but for the square root, where PyTorch may call a library that rounds the last bit
 otherwise; ours is the correctly rounded one). Each compiled chain is held against the
-kernels on random numbers before it is used. Without a compiler the kernels run one by one;
-``SUITE_NATIVE=0`` asks for that.
+kernels on random numbers before it is used. Without a compiler the chain runs kernel by
+kernel over blocks, with the same bits (``analysis.replay.blocks``); ``SUITE_NATIVE=0`` asks for that.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.replay.blocks import Kernel, blocked
 from analysis.replay.folders import cache_folder
 from analysis.replay.machine import processor
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from analysis.replay.tape import Op
 
 aten = torch.ops.aten
+Form = Literal["compiled", "blocks", "kernels"]
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 _TEMPLATES: dict[Any, str] = {
@@ -80,23 +84,30 @@ class Spent:
 
 
 spent = Spent()
-_wanted = ContextVar("wanted", default=True)
+_form: ContextVar[Form] = ContextVar("form", default="compiled")
 
 
 @contextmanager
-def used(wanted: bool) -> Iterator[None]:
-    """Tapes that are recorded inside compile their chains, or do not: for measuring one against the other."""
-    before = _wanted.set(wanted)
+def used(form: Form) -> Iterator[None]:
+    """Tapes that are recorded inside run their chains in this form, or a plainer one where it cannot be had."""
+    before = _form.set(form)
     try:
         yield
     finally:
-        _wanted.reset(before)
+        _form.reset(before)
 
 
-def compiled(chain: Chain) -> Callable[[], Any] | None:
+def calls(chain: Chain) -> list[Kernel]:
+    """The chain in the quickest form that can be had here."""
+    form = _form.get()
+    call = compiled(chain) if form == "compiled" else None
+    if call is None and form != "kernels":
+        call = blocked(chain)
+    return [op.kernel() for op in chain.ops] if call is None else [call]
+
+
+def compiled(chain: Chain) -> Kernel | None:
     """The chain as one call, or None where it cannot be had."""
-    if not _wanted.get():
-        return None
     program = _Program(chain)
     if program.real is None:
         return None
@@ -178,10 +189,15 @@ class _Program:
 #define REAL {self.real}
 #define SQRT sqrt{suffix}
 #define ABS fabs{suffix}
+#ifdef __clang__
+#define NO_ALIASES _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define NO_ALIASES _Pragma("GCC ivdep")
+#endif
 void chain(long rows, long columns, void** at, const long* stride) {{
   for (long i = 0; i < rows; i++) {{
     {(chr(10) + "    ").join(pointers)}
-    #pragma GCC ivdep
+    NO_ALIASES
     for (long j = 0; j < columns; j++) {{
       {body}
     }}
@@ -192,7 +208,7 @@ void chain(long rows, long columns, void** at, const long* stride) {{
     def operands(self) -> list[Tensor]:
         return [*self.matrices, *self.scalars, *self.results]
 
-    def bind(self, function: Any, operands: list[Tensor] | None = None) -> Callable[[], Any]:
+    def bind(self, function: Any, operands: list[Tensor] | None = None) -> Kernel:
         """The call on the operands' fixed addresses (or on others in their place)."""
         tensors = operands or self.operands()
         addresses = (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
@@ -237,15 +253,15 @@ def _trusted(source: str, program: _Program, function: Any) -> bool:
 @cache
 def _function(source: str) -> Any:
     """The compiled function of a C text, from the cache folder or built now; None without a compiler."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if os.environ.get("SUITE_NATIVE") == "0" or compiler is None:
+    command = compiler()
+    if command is None:
         return None
-    name = hashlib.sha256("\n".join([source, compiler, *FLAGS, _machine()]).encode()).hexdigest()[:20]
+    name = hashlib.sha256("\n".join([source, *command, *FLAGS, _machine()]).encode()).hexdigest()[:20]
     try:
         library = cache_folder() / "native" / f"{name}.so"
         if not library.exists():
             began = time.perf_counter()
-            _build(compiler, source, library)
+            _build(command, source, library)
             spent.seconds += time.perf_counter() - began
         function = ctypes.CDLL(str(library)).chain
     except (OSError, subprocess.SubprocessError, AttributeError):
@@ -256,13 +272,26 @@ def _function(source: str) -> Any:
     return function
 
 
-def _build(compiler: str, source: str, library: Any) -> None:
+def compiler() -> list[str] | None:
+    """The command of a C compiler: ``CC``, the system's, or that of the package ziglang; None without one."""
+    if os.environ.get("SUITE_NATIVE") == "0":
+        return None
+    wanted = os.environ.get("CC")
+    for words in [shlex.split(wanted)] if wanted else [["cc"], ["gcc"], ["clang"]]:
+        found = shutil.which(words[0])
+        if found is not None:
+            return [found, *words[1:]]
+    packaged = wanted is None and importlib.util.find_spec("ziglang") is not None
+    return [sys.executable, "-m", "ziglang", "cc"] if packaged else None
+
+
+def _build(command: Sequence[str], source: str, library: Any) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         text, made = os.path.join(folder, "chain.c"), os.path.join(folder, "chain.so")
         with open(text, "w") as file:
             file.write(source)
-        subprocess.run([compiler, *FLAGS, text, "-o", made, "-lm"], check=True, capture_output=True, timeout=60)
+        subprocess.run([*command, *FLAGS, text, "-o", made, "-lm"], check=True, capture_output=True, timeout=60)
         os.replace(made, library)
 
 

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from analysis.replay.chains import chained
-from analysis.replay.native import compiled
+from analysis.replay.native import calls
 from analysis.replay.out_forms import OWN_FORMS, out_form
 from analysis.replay.steady import steady
 
@@ -299,8 +299,7 @@ class Tape:
         program: list[Kernel] = []
         for item in chained(ops, dynamic, fixed):
             if not isinstance(item, int):
-                call = compiled(item)
-                program += [call] if call is not None else [op.kernel() for op in item.ops]
+                program += calls(item)
                 continue
             op = ops[item]
             program += [self._adopting(op)] if op.dynamic else steady(op, dynamic) or [op.kernel()]

@@ -93,7 +93,7 @@ class Step:
 
     def track_kernels(self, problem: str, optimizer: str) -> int:
         """ATen operations of a step whose chains are not compiled: all the arithmetic there is."""
-        with native.used(False):
+        with native.used("kernels"):
             return _operations(group(problem, optimizer))
 
     def track_flops(self, problem: str, optimizer: str) -> int:
@@ -134,7 +134,7 @@ class Update:
 
     def track_kernels(self, optimizer: str) -> int:
         """ATen operations of an update whose chains are not compiled: all the arithmetic there is."""
-        with native.used(False):
+        with native.used("kernels"):
             return _operations(update(optimizer, 1000))
 
     def track_operations(self, optimizer: str) -> int:

@@ -59,13 +59,21 @@ def test_a_chain_that_differs_is_not_used(monkeypatch, capsys):
     assert torch.equal(a, expected)
 
 
-def test_without_a_compiler_the_kernels_run(monkeypatch):
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    native._function.cache_clear()
-    a = torch.linspace(1, 2, 50).view(1, 50)
-    expected = (a * 3.0 + 1.0) / 7.0
-    tape = Tape(lambda: [(a * 3.0 + 1.0) / 7.0], [a], [a])
-    tape()
-    assert len(tape.program) > 1
-    assert torch.equal(a, expected)
-    native._function.cache_clear()
+@pytest.mark.parametrize(
+    ("here", "wanted", "command"),
+    [
+        ({"cc", "gcc"}, None, ["/cc"]),
+        ({"clang"}, None, ["/clang"]),
+        ({"cc", "mine"}, "mine -q", ["/mine", "-q"]),
+        ({"cc"}, "mine", None),
+        (set(), None, None),
+    ],
+)
+def test_compilers_are_looked_for_in_order(monkeypatch, here, wanted, command):
+    monkeypatch.setattr(native.shutil, "which", lambda name: f"/{name}" if name in here else None)
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delenv("SUITE_NATIVE", raising=False)
+    monkeypatch.delenv("CC", raising=False) if wanted is None else monkeypatch.setenv("CC", wanted)
+    assert native.compiler() == command
+    monkeypatch.setenv("SUITE_NATIVE", "0")
+    assert native.compiler() is None
