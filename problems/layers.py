@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from problems.nonlinear import changeable
+
 
 class Met(NamedTuple):
     """What a linear layer or a convolution computes: sums Wx + b. ``stride`` and ``padding`` are a convolution's."""
@@ -281,14 +283,7 @@ def lstm(
     Begin and end are (h, c) as [batch, 2, hidden]; by default it begins at 0. Unlike ``nn.LSTM`` it
     vmaps, differentiates twice on every device, and has one bias.
     """
-    drive, (hidden, cell) = _driven(x, input_weight, hidden_weight, bias, begin, parts=2)
-    states = []
-    for at in drive:
-        inward, forget, candidate, outward = (at + linear(hidden, hidden_weight)).chunk(4, dim=-1)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(inward) * torch.tanh(candidate)
-        hidden = torch.sigmoid(outward) * torch.tanh(cell)
-        states.append(hidden)
-    return torch.stack(states, dim=1), torch.stack((hidden, cell), dim=1)
+    return lstm_through(over_time(x, input_weight, bias), hidden_weight, begin)
 
 
 def rnn(
@@ -299,20 +294,42 @@ def rnn(
     h ← tanh(Wx + Uh + b) (*Deep Learning*, equations 10.8-10.9). Begin and end are h as
     [batch, 1, hidden]; by default it begins at 0.
     """
-    drive, (hidden,) = _driven(x, input_weight, hidden_weight, bias, begin, parts=1)
+    return rnn_through(over_time(x, input_weight, bias), hidden_weight, begin)
+
+
+def over_time(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Wx + b [time, batch, outputs] at each time of x [batch, time, inputs]."""
+    batch, time, inputs = x.shape
+    return linear(x.transpose(0, 1).reshape(time * batch, inputs), weight, bias).unflatten(0, (time, batch))
+
+
+_tanh = changeable(torch.tanh)  # of an LSTM's candidates and cells; its gates decide, and stay as they are
+
+
+def lstm_through(sums: Tensor, hidden_weight: Tensor, begin: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What ``lstm`` makes of Wx + b [time, batch, 4 · hidden]."""
     states = []
-    for at in drive:
-        hidden = torch.tanh(at + linear(hidden, hidden_weight))
+    hidden, cell = _begun(sums, hidden_weight, begin, parts=2)
+    for at in sums.unbind():
+        inward, forget, candidate, outward = (at + linear(hidden, hidden_weight)).chunk(4, dim=-1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(inward) * _tanh(candidate)
+        hidden = torch.sigmoid(outward) * _tanh(cell)
+        states.append(hidden)
+    return torch.stack(states, dim=1), torch.stack((hidden, cell), dim=1)
+
+
+def rnn_through(sums: Tensor, hidden_weight: Tensor, begin: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What ``rnn`` makes of Wx + b [time, batch, hidden]."""
+    states = []
+    (hidden,) = _begun(sums, hidden_weight, begin, parts=1)
+    for at in sums.unbind():
+        hidden = _tanh(at + linear(hidden, hidden_weight))
         states.append(hidden)
     return torch.stack(states, dim=1), hidden.unsqueeze(1)
 
 
-def _driven(
-    x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, begin: Tensor | None, parts: int
-) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Wx + b at each time, and the parts of the state [batch, hidden] that a layer begins with."""
-    batch, time, inputs = x.shape
-    drive = linear(x.transpose(0, 1).reshape(time * batch, inputs), input_weight, bias).unflatten(0, (time, batch))
+def _begun(sums: Tensor, hidden_weight: Tensor, begin: Tensor | None, parts: int) -> list[Tensor]:
+    """The parts of the state [batch, hidden] that a layer begins with."""
     if begin is None:
-        return drive.unbind(), [x.new_zeros(batch, hidden_weight.shape[-1]) for _ in range(parts)]
-    return drive.unbind(), [part.contiguous() for part in begin.unbind(1)]
+        return [sums.new_zeros(sums.shape[1], hidden_weight.shape[-1]) for _ in range(parts)]
+    return [part.contiguous() for part in begin.unbind(1)]

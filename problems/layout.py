@@ -124,6 +124,21 @@ class Layout(Sequence[Piece]):
         hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(p.name for p in self.pieces)
         raise UsageError(f"layout: no piece {name!r}; {hint}")
 
+    def of(self, layer: str) -> list[Piece]:
+        """The pieces of a layer: those named as it up to their last dot."""
+        return [piece for piece in self.pieces if piece.name.rpartition(".")[0] == layer]
+
+    def weight_of(self, layer: str) -> Piece:
+        """The weight W of a layer's sums Wx + b; not the one by which a recurrent layer's state goes on."""
+        return next(piece for piece in self.of(layer) if piece.role == "weight" and not piece.recurrent)
+
+    def branches(self) -> list[list[str]]:
+        """The layers with weights of each residual branch, in order: those whose names begin as that of its factor."""
+        weights = [piece.name.rpartition(".")[0] for piece in self.pieces if piece.role == "weight"]
+        scales = [piece.name for piece in self.pieces if piece.role == "scale"]
+        blocks = [name.removesuffix("scale") for name in scales if name.endswith(".scale")]
+        return [[layer for layer in weights if layer.startswith(block)] for block in blocks]
+
     def split(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of θ [..., D], one a piece, of shape [..., *piece.shape]; nothing is copied."""
         if theta.shape[-1] != self.size:

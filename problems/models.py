@@ -37,9 +37,10 @@ class Model:
             change before anything else is done with them; a layer without the piece of its bias goes
             without it.
         units: the layers whose activations a fourth argument ``bend(name, x, nonlinearity)`` of ``apply``
-            makes of their (maybe pooled) sums x.
+            makes of their (maybe pooled) sums x. Of a recurrent layer ``between`` sees Wx + b at all steps as rows
+            [time · batch, …]; its nonlinearity runs through the steps and gives [batch, time, …].
         activation: see :class:`Problem`.
-        carry: the shape of what ``apply(pieces, x, carried [batch, *carry]) -> (outputs, carried)`` carries
+        carry: the shape of what ``apply(pieces, x, …, carried=[batch, *carry]) -> (outputs, carried)`` carries
             on to the examples that follow; () if it takes and gives nothing of that kind.
     """
 
@@ -61,8 +62,9 @@ def mlp(sizes: Sequence[int], activation: str | None = "relu", bias: float | Non
     import torch
 
     from problems.layers import linear
+    from problems.nonlinear import changeable
 
-    nonlinearity: Elementwise = getattr(torch, activation) if activation else lambda x: x
+    nonlinearity: Elementwise = changeable(getattr(torch, activation)) if activation else lambda x: x
     names = [f"layer{i}" for i in range(1, len(sizes))]
     widths = zip(names, sizes[:-1], sizes[1:], strict=True)
     layout = Layout(tuple(piece for name, m, n in widths for piece in dense(name, m, n, bias)))
@@ -85,8 +87,9 @@ def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Mode
     import torch
 
     from problems.layers import conv2d, linear, max_pool2d
+    from problems.nonlinear import changeable
 
-    flat = 64 * (side // 4) ** 2
+    relu, flat = changeable(torch.relu), 64 * (side // 4) ** 2
     layout = Layout(
         (
             *conv("conv1", channels, 32, 5, bias),
@@ -99,9 +102,9 @@ def cnn_2c2d(channels: int, side: int, classes: int, bias: float = 0.05) -> Mode
     def apply(pieces: Pieces, x: Tensor, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         for name in ("conv1", "conv2"):
             x = between(name, conv2d(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"), padding=2))
-            x = bend(name, max_pool2d(x, 2), torch.relu)  # as pooling after ReLU, with a quarter of the work
+            x = bend(name, max_pool2d(x, 2), relu)  # as pooling after ReLU, with a quarter of the work
         x = linear(x.flatten(1), pieces["layer1.weight"], pieces.get("layer1.bias"))
-        x = bend("layer1", between("layer1", x), torch.relu)
+        x = bend("layer1", between("layer1", x), relu)
         return linear(x, pieces["layer2.weight"], pieces["layer2.bias"])
 
     return Model(layout, apply, hidden := ("conv1", "conv2", "layer1"), "relu", hidden)
@@ -116,8 +119,9 @@ def cnn_3c3d(classes: int) -> Model:
     import torch
 
     from problems.layers import conv2d, linear, max_pool2d
+    from problems.nonlinear import changeable
 
-    paddings = {"conv1": 0, "conv2": 0, "conv3": 1}
+    relu, paddings = changeable(torch.relu), {"conv1": 0, "conv2": 0, "conv3": 1}
     layout = Layout(
         (
             *conv("conv1", 3, 64, 5),
@@ -132,11 +136,11 @@ def cnn_3c3d(classes: int) -> Model:
     def apply(pieces: Pieces, x: Tensor, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         for name, padding in paddings.items():
             x = between(name, conv2d(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias"), padding=padding))
-            x = bend(name, max_pool2d(x, 3, 2, ceil=True), torch.relu)
+            x = bend(name, max_pool2d(x, 3, 2, ceil=True), relu)
         x = x.flatten(1)
         for name in ("layer1", "layer2"):
             x = between(name, linear(x, pieces[f"{name}.weight"], pieces.get(f"{name}.bias")))
-            x = bend(name, x, torch.relu)
+            x = bend(name, x, relu)
         return linear(x, pieces["layer3.weight"], pieces["layer3.bias"])
 
     return Model(layout, apply, hidden := (*paddings, "layer1", "layer2"), "relu", hidden)
@@ -154,7 +158,9 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
     from torch.nn.functional import pad
 
     from problems.layers import conv2d, linear
+    from problems.nonlinear import changeable
 
+    relu = changeable(torch.relu)
     pieces_of, plan, inputs = [*conv("stem", 3, widths[0], 3)], [], widths[0]
     for stage, width in enumerate(widths):
         for block in range(blocks):
@@ -166,22 +172,22 @@ def resnet(classes: int, blocks: int, widths: Sequence[int] = (16, 32, 64), skip
             inputs = width
     layout = Layout((*pieces_of, *dense("layer1", inputs, classes)))
 
-    def apply(pieces: Pieces, x: Tensor, between: Between = untouched) -> Tensor:
+    def apply(pieces: Pieces, x: Tensor, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         def convolved(name: str, x: Tensor, stride: int = 1) -> Tensor:
             weight, bias = pieces[f"{name}.weight"], pieces.get(f"{name}.bias")
             return between(name, conv2d(x, weight, bias, stride=stride, padding=1))
 
-        x = convolved("stem", x)
+        last, x = "stem", convolved("stem", x)
         for name, stride, more in plan:
-            h = convolved(f"{name}.conv1", torch.relu(x), stride)
-            h = convolved(f"{name}.conv2", torch.relu(h))
+            h = convolved(f"{name}.conv1", bend(last, x, relu), stride)
+            h = convolved(f"{name}.conv2", bend(f"{name}.conv1", h, relu))
             if skip:
                 h = pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, more)) + pieces[f"{name}.scale"] * h
-            x = h
-        return linear(torch.relu(x).mean((2, 3)), pieces["layer1.weight"], pieces["layer1.bias"])
+            last, x = f"{name}.conv2", h
+        return linear(bend(last, x, relu).mean((2, 3)), pieces["layer1.weight"], pieces["layer1.bias"])
 
-    convolutions = [f"{name}.{conv}" for name, _, _ in plan for conv in ("conv1", "conv2")]
-    return Model(layout, apply, ("stem", *convolutions), "relu")
+    hidden = ("stem", *(f"{name}.{conv}" for name, _, _ in plan for conv in ("conv1", "conv2")))
+    return Model(layout, apply, hidden, "relu", hidden)
 
 
 def recurrent_net(
@@ -207,24 +213,36 @@ def recurrent_net(
 
     from problems import layers
 
-    run, parts = {"lstm": (layers.lstm, 2), "rnn": (layers.rnn, 1)}[cell]
+    run, parts = {"lstm": (layers.lstm_through, 2), "rnn": (layers.rnn_through, 1)}[cell]
     gates = (0.0, forget_bias, 0.0, 0.0) if cell == "lstm" else (0.0,)
     names = [f"{cell}{i}" for i in range(1, depth + 1)]
     stack = [recurrent(name, hidden if i else inputs, hidden, gates) for i, name in enumerate(names)]
     layout = Layout((*(piece for pieces in stack for piece in pieces), *dense("layer1", hidden, outputs)))
 
-    def apply(pieces: Pieces, x: Tensor, carried: Tensor | None = None) -> Any:
+    def apply(
+        pieces: Pieces,
+        x: Tensor,
+        between: Between = untouched,
+        bend: Bend = plainly,
+        carried: Tensor | None = None,
+    ) -> Any:
         begins = [None] * depth if carried is None else carried.split(parts, dim=1)
         ends = []
         for name, begin in zip(names, begins, strict=True):
-            x, end = run(x, pieces[f"{name}.input"], pieces[f"{name}.hidden"], pieces[f"{name}.bias"], begin)
-            ends.append(end)
+
+            def recur(sums: Tensor, name: str = name, begin: Tensor | None = begin) -> Tensor:
+                states, end = run(sums, pieces[f"{name}.hidden"], begin)
+                ends.append(end)
+                return states
+
+            sums = layers.over_time(x, pieces[f"{name}.input"], pieces.get(f"{name}.bias"))
+            x = bend(name, between(name, sums.flatten(0, 1)).unflatten(0, sums.shape[:2]), recur)
         states = x.flatten(0, 1) if every_step else x[:, -1]
         y = layers.linear(states, pieces["layer1.weight"], pieces["layer1.bias"])
         y = y.unflatten(0, x.shape[:2]) if every_step else y
         return (y, torch.cat(ends, dim=1)) if carry else y
 
-    return Model(layout, apply, carry=(depth * parts, hidden) if carry else ())
+    return Model(layout, apply, tuple(names), "tanh", tuple(names), carry=(depth * parts, hidden) if carry else ())
 
 
 def character_model(
@@ -242,12 +260,12 @@ def character_model(
     body = recurrent_net(embedding, hidden, symbols, "lstm", depth, forget_bias, every_step=True, carry=carry)
     layout = Layout((*dense("embedding", symbols, embedding, bias=None), *body.layout))
 
-    def apply(pieces: Pieces, x: Tensor, *carried: Tensor) -> Any:
+    def apply(pieces: Pieces, x: Tensor, *hooks: Any, **carried: Tensor) -> Any:
         weight = pieces["embedding.weight"]
         one_hot = (x.flatten().unsqueeze(1) == torch.arange(symbols, device=x.device)).to(weight.dtype)
-        return body.apply(pieces, linear(one_hot, weight).unflatten(0, x.shape), *carried)
+        return body.apply(pieces, linear(one_hot, weight).unflatten(0, x.shape), *hooks, **carried)
 
-    return Model(layout, apply, carry=body.carry)
+    return Model(layout, apply, body.hidden, body.activation, body.units, body.carry)
 
 
 def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
@@ -257,8 +275,9 @@ def classifier(name: str, model: Model, data: Splits, **rest: Any) -> Problem:
     """
     from problems.layers import accuracy, cross_entropy
 
-    def predict(pieces: Pieces, batch: tuple[Tensor, ...], *between: Between) -> Any:
-        return model.apply(pieces, batch[0], *between, *batch[2:])  # batch[2:] is what was carried, if anything
+    def predict(pieces: Pieces, batch: tuple[Tensor, ...], *hooks: Any) -> Any:
+        carried = {"carried": batch[-1]} if model.carry else {}
+        return model.apply(pieces, batch[0], *hooks, **carried)
 
     return Problem(
         name,

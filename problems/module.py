@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,16 @@ from torch.func import functional_call
 
 from problems import layers
 from problems.layout import Layout, Piece, Role
+from problems.models import Bend, Between, plainly, untouched
+from problems.module_layers import Layers
 from problems.names import UsageError
+from problems.nonlinear import is_changing
 from problems.problem import Batch, Data, Pieces, Problem
 
 if TYPE_CHECKING:
     from torch import Generator
 
 Loss = Callable[..., Tensor]
-Between = Callable[[str, Tensor], Tensor]
 
 
 def from_module(
@@ -42,7 +44,9 @@ def from_module(
     initializers, the others are biases (and scales of normalizations) that start at their present
     values. The default start calls every layer's ``reset_parameters`` under a seed of the run.
     ``nn.Linear`` and plain ``nn.Conv2d`` run by the suite's own layers, whose bits do not depend on other
-    lanes. Linear and convolutional layers that run once in a pass are hidden layers, but for the last.
+    lanes. Linear and convolutional layers that run once in a pass are hidden layers, but for the last; a
+    nonlinearity that follows one, as a module or a function (``nn.ReLU``, ``torch.tanh``), makes its activations. If
+    all are the same, that is the problem's ``activation``.
 
     Args:
         loss: the mean over a batch, such as ``torch.nn.functional.cross_entropy``.
@@ -61,14 +65,17 @@ def from_module(
     splits = {"train": _data(train), "valid": valid and _data(valid), "test": test and _data(test)}
     frozen = {key: p.detach() for key, p in pure.named_parameters() if not p.requires_grad}
     fixed = {**frozen, **{key: buffer.detach().clone() for key, buffer in pure.named_buffers()}}
-    hidden: list[str] = []
+    seen = Layers(pure, {piece.name for piece in layout})
     # now, for functional_call may mix up the parameters of layers that are shared
     values = {key: p.detach() for key, p in pure.named_parameters()}
     known = {key for key, _ in (*pure.named_parameters(), *pure.named_buffers())}
 
-    def predict(pieces: Pieces, batch: Batch, between: Between | None = None) -> Tensor:
+    def predict(pieces: Pieces, batch: Batch, between: Between = untouched, bend: Bend = plainly) -> Tensor:
         own = {key: value for key, value in pieces.items() if key in known}
-        with _hooked(pure, between, hidden) if between else nullcontext():
+        like = own[next(iter(own))]
+        own |= {piece.name: like.new_zeros(piece.shape) for piece in layout if piece.name not in own}  # without a bias
+        plain = between is untouched and bend is plainly and not is_changing()
+        with nullcontext() if plain else seen.watched(between, bend):
             found: Tensor = functional_call(pure, own, tuple(batch[:-1]))
         return found
 
@@ -79,8 +86,9 @@ def from_module(
     fields["batch_size"] = min(fields["batch_size"], len(fields["train"]))
     made = Problem(name, layout, predict, criterion, fixed=fixed, **fields)
     _need_pure(made, values)
-    hidden += _applied_once(pure, {**fixed, **values}, _few(made))[:-1]
-    return dataclasses.replace(made, hidden=tuple(hidden))
+    seen.look(lambda: functional_call(pure, {**fixed, **values}, tuple(_few(made)[:-1])))
+    told = {"hidden": seen.hidden, "units": seen.units, "activation": seen.activation}
+    return dataclasses.replace(made, **{**told, **{key: rest[key] for key in told if key in rest}})
 
 
 def _data(split: Data | Sequence[Tensor]) -> Data:
@@ -94,36 +102,6 @@ def _piece(name: str, parameter: Tensor) -> Piece:
         return Piece(name, shape, "weight", fan_in=shape[1] * field, fan_out=shape[0] * field)
     role: Role = "scale" if name.endswith("weight") else "bias"
     return Piece(name, shape, role, fill=tuple(parameter.detach().flatten().tolist()))
-
-
-@contextmanager
-def _hooked(module: nn.Module, between: Between, names: Sequence[str]) -> Iterator[None]:
-    """Let ``between(name, sums)`` see and change what layers put out."""
-
-    def hook(name: str, layer: nn.Module, inputs: Any, sums: Tensor) -> Tensor:
-        return between(name, sums)
-
-    handles = [module.get_submodule(name).register_forward_hook(partial(hook, name)) for name in names]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _applied_once(module: nn.Module, values: dict[str, Tensor], batch: Batch) -> list[str]:
-    """The linear and convolutional layers that run exactly once in a pass, in that order."""
-    order: list[str] = []
-
-    def between(name: str, sums: Tensor) -> Tensor:
-        order.append(name)
-        return sums
-
-    kinds = nn.Linear | nn.modules.conv._ConvNd
-    layers = [name for name, part in module.named_modules() if name and isinstance(part, kinds)]
-    with torch.no_grad(), _hooked(module, between, layers):
-        functional_call(module, values, tuple(batch[:-1]))
-    return [name for name in order if order.count(name) == 1]
 
 
 def _few(made: Problem) -> Batch:

@@ -136,7 +136,8 @@ class Problem:
         activation: the nonlinearity that follows them, ``linear`` or a function of torch such as ``relu``;
             "" where none is told.
         units: the layers whose activations a fourth argument ``bend(name, x, nonlinearity)`` of ``predict``
-            makes of their (maybe pooled) sums x; () where ``predict`` has none.
+            makes of their (maybe pooled) sums x; () where ``predict`` has none. In a recurrent layer the
+            nonlinearity runs through all steps and gives [batch, time, …].
         criterion: (outputs, batch) -> scalar.
         metrics: further means over a batch, by name.
         fixed: tensors of the definition that are not trained, such as the matrix of a quadratic;
@@ -274,6 +275,12 @@ class Problem:
     def size(self) -> int:
         """D, the number of parameters."""
         return self.layout.size
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        """Those of ``units`` that all that follows goes by: in a residual net where branches end, not within."""
+        within = {layer for branch in self.layout.branches() for layer in branch[:-1]}
+        return tuple(name for name in self.units if name not in within)
 
     @property
     def like(self) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from problems.layout import Layout
-from problems.models import Elementwise
+from problems.models import Elementwise, untouched
 from problems.names import UsageError
 from problems.problem import Problem
 from problems.starts import Start, filled
@@ -22,7 +22,10 @@ SHIFT = "continuation.shift"  # what a blurred problem adds to its parameters in
 def need(who: str, made: Problem, layers: tuple[str, ...], what: str) -> None:
     """Raise a UsageError where there are no layers to work on."""
     if not layers:
-        raise UsageError(f"{who}: {made.name} has no layers {what}; perceptrons and CNNs have")
+        raise UsageError(
+            f"{who}: {made.name} has no hidden layers {what}; take a net that has, such as digits_deep_mlp "
+            "(a problem of your own names its layers in Problem.hidden and Problem.units)"
+        )
 
 
 def need_new(who: str, made: Problem, names: list[str], done: str) -> None:
@@ -33,10 +36,17 @@ def need_new(who: str, made: Problem, names: list[str], done: str) -> None:
         raise UsageError(f"{who}: {made.name} blurs the parameters that it has now; write continuation({who}(...))")
 
 
-def shapes(made: Problem) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
-    """The shape of one example's activations in each layer, in their order, and of its outputs."""
+def looked(made: Problem, *hooks: Any) -> Tensor:
+    """The outputs on two examples at θ = 0, with hooks that look on the way."""
     import torch
 
+    with torch.no_grad():
+        pieces = made.layout.split(torch.zeros(made.size, dtype=made.like.dtype, device=made.like.device))
+        return made.outputs(pieces, tuple(t[:2] for t in made.train.tensors), *hooks)
+
+
+def shapes(made: Problem) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """The shape of one example's activations in each layer, in their order, and of its outputs."""
     found: dict[str, tuple[int, ...]] = {}
 
     def bend(name: str, x: Tensor, nonlinearity: Elementwise) -> Tensor:
@@ -44,11 +54,23 @@ def shapes(made: Problem) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
         found[name] = tuple(y.shape[1:])
         return y
 
-    batch = tuple(t[:2] for t in made.train.tensors)
-    with torch.no_grad():
-        pieces = made.layout.split(torch.zeros(made.size, dtype=made.like.dtype, device=made.like.device))
-        outputs = made.predict({**pieces, **made.fixed}, batch, lambda name, x: x, bend)
+    outputs = looked(made, untouched, bend)
     return found, tuple(outputs.shape[1:])
+
+
+def nonlinearities(made: Problem) -> int:
+    """How often a pass meets a nonlinearity of hidden units that can be changed."""
+    from problems.nonlinear import changing
+
+    met = []
+
+    def counted(f: Elementwise, x: Tensor) -> Tensor:
+        met.append(f)
+        return f(x)
+
+    with changing(counted):
+        looked(made)
+    return len(met)
 
 
 def begun(inner: Problem, layout: Layout, draw: Callable[[Any, Any, Any], None] | None = None) -> Start | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from problems.bounds import Count, NonNegative
-from problems.layout import Layout, Piece, dense
+from problems.heads import head_on
+from problems.layout import Layout, Piece
 from problems.models import Bend, Between, Elementwise, plainly, untouched
 from problems.names import UsageError
 from problems.problem import Batch, Pieces, Problem, problem
@@ -25,21 +26,32 @@ def skip_connections(problem: Problem, every: Count = 1) -> Problem:
     h_l ← S h_{l−k} + α_l f(W h_{l−1} + b) with k = ``every``, for hidden layers l = k + 1, k + 2, …: the shortest
     way from a layer to the loss becomes k times shorter than the net is deep. S takes every so many-th
     pixel of images that have shrunk, and fills new channels or units with 0, or leaves surplus ones out
-    (He et al. 2016, option A: no parameters). The scalars α_l, new parameters, start at 1/√d for d
+    (He et al. 2016, option A: no parameters). States of recurrent layers one above the other are added at each step
+    (Wu et al. 2016, GNMT). The scalars α_l, new parameters, start at 1/√d for d
     connections, so that the signal grows by at most √e (De & Smith 2020). There is none from images to dense layers.
 
     Raises:
-        UsageError: there are no two hidden layers to connect; they are connected already.
+        UsageError: there are no two hidden layers to connect; there are ways around layers already.
 
     Source: *Deep Learning*, section 8.7.5; He et al. 2016 (residual nets).
     """
     inner, who = problem, "skip_connections"
     need(who, inner, inner.units, "to connect")
+    if inner.layout.branches():
+        raise UsageError(
+            f"{who}: {inner.name} is a residual net already: there are ways around its layers; "
+            "connect the same net without them, as cifar10_resnet(skip=False)"
+        )
     shape, _ = shapes(inner)
     names = list(shape)
+    if len(names) <= every:
+        count = f"{len(names)} hidden layer{'s' * (len(names) > 1)}"
+        raise UsageError(f"{who}: {inner.name} has {count}; connections {every} apart take {every + 1} or more")
     pairs = {to: frm for frm, to in zip(names, names[every:], strict=False) if len(shape[frm]) == len(shape[to])}
     if not pairs:
-        raise UsageError(f"{who}: {inner.name} has no two hidden layers of one kind that are {every} apart")
+        raise UsageError(
+            f"{who}: {inner.name} has no two hidden layers of one kind (images, vectors) that are {every} apart"
+        )
     scales = {to: f"{to}.skip" for to in pairs}
     need_new(who, inner, list(scales.values()), "has skip connections")
     start = len(pairs) ** -0.5
@@ -49,11 +61,12 @@ def skip_connections(problem: Problem, every: Count = 1) -> Problem:
         seen: dict[str, Tensor] = {}
 
         def connected(name: str, x: Tensor, nonlinearity: Elementwise) -> Tensor:
-            y = bend(name, x, nonlinearity)
-            if name in pairs:
-                y = _shortcut(seen[pairs[name]], y) + pieces[scales[name]] * y
-            seen[name] = y
-            return y
+            def around(x: Tensor) -> Tensor:
+                y = nonlinearity(x)
+                return _shortcut(seen[pairs[name]], y) + pieces[scales[name]] * y if name in pairs else y
+
+            seen[name] = bend(name, x, around)
+            return seen[name]
 
         return inner.predict(pieces, batch, between, connected)
 
@@ -85,8 +98,9 @@ def auxiliary_heads(problem: Problem, weight: NonNegative = 0.3, margin: NonNega
 
     In training the loss is C(y) + w Σ_l max(C(y_l) − γ, 0) with the criterion C, w = ``weight``, γ = ``margin``
     and the outputs y_l = U_l h_l + c_l of the heads, new parameters; images are averaged over their pixels
-    before. So every layer hears from the labels directly. The heads count in training only: evaluation
-    measures the outputs.
+    before, and of sequences each step has its outputs, or the last one, as the net has. So every layer hears from the
+    labels directly. The last hidden layer needs none, which the outputs teach. In a residual net heads are where
+    branches end, not within. The heads count in training only: evaluation measures the outputs.
 
     Args:
         weight: 0.3 as in GoogLeNet (Szegedy et al. 2015).
@@ -95,33 +109,42 @@ def auxiliary_heads(problem: Problem, weight: NonNegative = 0.3, margin: NonNega
     The heads are drawn from U(−1/√m, 1/√m). Lee et al. let w decay and use a squared hinge loss.
 
     Raises:
-        UsageError: there are no hidden layers; they have heads already; the outputs are no vectors.
+        UsageError: there are no two hidden layers; they have heads already; the outputs are neither a vector
+            nor one at each step.
 
     Source: *Deep Learning*, section 8.7.5; Lee et al. 2015, deeply-supervised nets, equation 3; Szegedy et al. 2015.
     """
     import torch
 
-    from problems.layers import linear
-
     inner, who = problem, "auxiliary_heads"
     need(who, inner, inner.units, "to teach")
     need_new(who, inner, [f"{name}.head.weight" for name in inner.units], "has heads")
+    taught_by_heads = inner.trunk[:-1]
+    if not taught_by_heads:
+        raise UsageError(
+            f"{who}: {inner.name} has one hidden layer, which its outputs teach already; heads take two or more"
+        )
     shape, outputs = shapes(inner)
-    if len(outputs) != 1:
-        raise UsageError(f"{who}: {inner.name} has outputs of shape {outputs}; a linear head has a vector")
-    heads = [piece for name in shape for piece in dense(f"{name}.head", shape[name][0], outputs[0])]
-    layout = Layout((*inner.layout, *heads))
+    try:
+        heads = {name: head_on(name, f"{name}.head", inner.layout, shape[name], outputs) for name in taught_by_heads}
+    except ValueError as reason:
+        raise UsageError(f"{who}: {inner.name} has {reason}") from None
+    layout = Layout((*inner.layout, *(piece for head in heads.values() for piece in head.pieces)))
 
-    def predict(pieces: Pieces, batch: Batch, between: Between = untouched, bend: Bend = plainly) -> Tensor:
+    def predict(pieces: Pieces, batch: Batch, between: Between = untouched, bend: Bend = plainly) -> Any:
         found: list[Tensor] = []
 
         def taught(name: str, x: Tensor, nonlinearity: Elementwise) -> Tensor:
             y = bend(name, x, nonlinearity)
-            pooled = y.flatten(2).mean(2) if y.dim() > 2 else y
-            found.append(linear(pooled, pieces[f"{name}.head.weight"], pieces[f"{name}.head.bias"]))
+            if name in heads:
+                found.append(heads[name](pieces, y))
             return y
 
-        return torch.stack([inner.predict(pieces, batch, between, taught), *found])
+        outputs = inner.predict(pieces, batch, between, taught)
+        if not inner.carry:
+            return torch.stack([outputs, *found])
+        final, carried = outputs
+        return torch.stack([final, *found]), carried
 
     def criterion(all_outputs: Tensor, batch: Batch) -> Tensor:
         final, *others = (inner.criterion(each, batch) for each in all_outputs.unbind(0))

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from problems.bounds import Count, Positive
 from problems.course import Course, Stream, progress
-from problems.models import Bend, Between, Elementwise, plainly, untouched
 from problems.names import UsageError
 from problems.problem import Batch, Pieces, Problem, problem
-from problems.transforms._layers import SHIFT, need
+from problems.transforms._layers import SHIFT, nonlinearities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +79,8 @@ def annealed(problem: Problem, steps: Count = 1000, stages: Count = 10) -> Probl
 
     f is the nonlinearity of the hidden layers; a = 1 − i/stages for ``steps``/``stages`` steps each,
     i = 0 … stages − 1, and 0, the net itself, from ``steps`` on. For ReLU f_a is leaky with slope a.
+    Of an LSTM f is the tanh of candidates and of cells, so that its memory begins linear in what its gates let
+    pass; the gates are what they are. Of a module it is every nonlinearity before the outputs' layer.
     Evaluation is of the net itself.
 
     Raises:
@@ -89,21 +90,26 @@ def annealed(problem: Problem, steps: Count = 1000, stages: Count = 10) -> Probl
     """
     import torch
 
+    from problems.nonlinear import changing
+
     inner = problem
-    need("annealed", inner, () if inner.activation == "linear" else inner.units, "with a nonlinearity")
     if SHARE in inner.step_pieces:
         raise UsageError(f"annealed: {inner.name} is annealed already")
+    if not nonlinearities(inner):
+        raise UsageError(
+            f"annealed: {inner.name} has no hidden units with a nonlinearity to begin without; take a net that has, "
+            "such as digits_mlp (a problem of your own tells it by problems.nonlinear.changeable)"
+        )
 
     def linear(k: int, stream: Stream) -> Tensor:
         return torch.tensor(1 - progress(k, steps, stages))
 
-    def predict(pieces: Pieces, batch: Batch, between: Between = untouched, bend: Bend = plainly) -> Tensor:
+    def predict(pieces: Pieces, batch: Batch, *hooks: object) -> Tensor:
         share = pieces.get(SHARE)
-
-        def mixed(name: str, x: Tensor, nonlinearity: Elementwise) -> Tensor:
-            return bend(name, x, lambda x: nonlinearity(x) if share is None else x.lerp(nonlinearity(x), 1 - share))
-
-        return inner.predict(pieces, batch, between, mixed)
+        if share is None:
+            return inner.predict(pieces, batch, *hooks)
+        with changing(lambda f, x: x.lerp(f(x), 1 - share)):
+            return inner.predict(pieces, batch, *hooks)
 
     return dataclasses.replace(
         inner,

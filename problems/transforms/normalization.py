@@ -23,13 +23,16 @@ def batch_norm(problem: Problem, delta: Positive = 1e-5) -> Problem:
 
     The sums H [batch, units] of a layer become γ (H − μ)/√(δ + σ²) + β with the mean μ and the
     variance σ² = mean (H − μ)² of each unit; of each channel over batch and positions after a
-    convolution. γ starts at 1, β at 0. The layer's own bias, which the mean would take away again, is
-    dropped. Weights start as in the given problem.
+    convolution, over batch and steps of Wx in a recurrent layer, whose Uh stays as it is (Laurent et al. 2016,
+    Amodei et al. 2016). γ starts at 1, β at 0, that of an LSTM's forget gate where its bias would. The layer's own
+    bias, which the mean would take away again, is dropped. Weights start as in the given problem.
 
     In training μ and σ² are those of the minibatch, and gradients go through them; so a minibatch's
     loss is not a mean over losses of single examples. In evaluation they are the population's at the
     current θ, for training loss and test loss alike: means of μ and m/(m−1) σ² over minibatches of
     the training split (up to ten of m ≤ 1000 examples each, always the same).
+
+    What hooks see of a layer's sums is what the nonlinearity gets, γ and β included.
 
     Args:
         delta: δ; the book suggests 1e-8, PyTorch takes 1e-5.
@@ -38,17 +41,17 @@ def batch_norm(problem: Problem, delta: Positive = 1e-5) -> Problem:
     past minibatches, at past θ; here it depends on θ alone, as in Ioffe & Szegedy's algorithm 2.
 
     Raises:
-        UsageError: the problem does not tell its hidden layers.
+        UsageError: the problem does not tell its hidden layers; they are normalized already.
 
-    Source: *Deep Learning*, section 8.7.1; Ioffe & Szegedy 2015.
+    Source: *Deep Learning*, section 8.7.1; Ioffe & Szegedy 2015; Laurent et al. 2016 (recurrent layers).
     """
     inner = problem
-    need("batch_norm", inner, inner.hidden, "that can be normalized")
-    layout = _normalized(inner)
+    need("batch_norm", inner, inner.hidden, "to normalize")
     need_new("batch_norm", inner, [f"{layer}.gamma" for layer in inner.hidden], "is normalized")
+    layout = _normalized(inner)
 
     def predict(pieces: Pieces, batch: Batch, between: Between = untouched, *bend: Bend) -> Tensor:
-        return inner.predict(pieces, batch, lambda name, x: _normalize(name, between(name, x), pieces, delta), *bend)
+        return inner.predict(pieces, batch, lambda name, x: between(name, _normalize(name, x, pieces, delta)), *bend)
 
     def prepare(pieces: Pieces, train: Data) -> Pieces:
         chunks = [_collect(inner, pieces, batch, delta) for batch in _chunks(train)]
@@ -61,22 +64,29 @@ def batch_norm(problem: Problem, delta: Positive = 1e-5) -> Problem:
         layout=layout,
         predict=predict,
         prepare=prepare,
-        hidden=(),
         start=begun(inner, layout),
     )
 
 
 def _normalized(inner: Problem) -> Layout:
     """The layout with γ and β behind the weight of each hidden layer, and without its bias."""
+    weights = {inner.layout.weight_of(layer).name: layer for layer in inner.hidden}
+    biases = {f"{layer}.bias" for layer in inner.hidden}
     pieces: list[Piece] = []
     for piece in inner.layout:
-        layer, _, kind = piece.name.rpartition(".")
-        if layer not in inner.hidden or kind != "bias":
+        if piece.name not in biases:
             pieces.append(piece)
-        if layer in inner.hidden and kind == "weight":
+        if layer := weights.get(piece.name):
             units = piece.shape[:1]
-            pieces += [Piece(f"{layer}.gamma", units, "scale", fill=(1.0,)), Piece(f"{layer}.beta", units, "bias")]
+            pieces.append(Piece(f"{layer}.gamma", units, "scale", fill=(1.0,)))
+            pieces.append(Piece(f"{layer}.beta", units, "bias", fill=_begin(inner.layout.of(layer))))
     return Layout(tuple(pieces))
+
+
+def _begin(layer: list[Piece]) -> tuple[float, ...]:
+    """Where β starts: the gates of a recurrent layer as their biases would, others at 0."""
+    gates = any(piece.recurrent for piece in layer)
+    return next((piece.fill for piece in layer if gates and piece.role == "bias"), (0.0,))
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -121,5 +131,5 @@ def _collect(inner: Problem, pieces: Pieces, batch: Batch, delta: float) -> dict
         found[f"{name}.variance"] = variance * (len(rows) / max(len(rows) - 1, 1))
         return _normalize(name, x, pieces, delta)
 
-    inner.predict(pieces, batch, between)
+    inner.outputs(pieces, batch, between)
     return found

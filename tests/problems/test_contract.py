@@ -22,7 +22,7 @@ NAMES = problem.names()
 SMALLER = {
     "batch_norm": "batch_norm(digits_mlp)",
     "annealed": "annealed(digits_mlp)",
-    "auxiliary_heads": "auxiliary_heads(digits_mlp)",
+    "auxiliary_heads": "auxiliary_heads(digits_deep_mlp(depth=4))",
     "continuation": "continuation(digits_mlp)",
     "skip_connections": "skip_connections(digits_deep_mlp(depth=4))",
     "curriculum": "curriculum(digits_mlp)",

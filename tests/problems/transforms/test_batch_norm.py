@@ -185,7 +185,13 @@ def test_is_named_in_text_everywhere() -> None:
         assert result.summary["final_test_accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("text", ["rosenbrock", "adding_lstm(length=4, sequences=8)", "batch_norm(digits_mlp)"])
-def test_problems_without_layers_to_normalize_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="has no layers that can be normalized"):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rosenbrock", "^batch_norm: rosenbrock has no hidden layers to normalize; take a net that has"),
+        ("batch_norm(digits_mlp)", "is normalized already"),
+    ],
+)
+def test_problems_without_layers_to_normalize_are_refused(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         problem.build(problem.bind(f"batch_norm({text})"))

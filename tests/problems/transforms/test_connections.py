@@ -93,12 +93,13 @@ def test_the_signal_of_a_deep_net_reaches_its_end_by_the_skips() -> None:
     assert spread(deep) < 1e-12 < 1e-3 < spread(skip_connections(deep))
 
 
-def test_heads_teach_every_layer_in_training_and_are_not_evaluated() -> None:
-    p, w = doubled(auxiliary_heads(net(6, 5, 4, 3), weight=0.3))
+def test_heads_teach_all_layers_but_the_last_in_training_and_are_not_evaluated() -> None:
+    p, w = doubled(auxiliary_heads(net(6, 5, 4, 4, 3), weight=0.3))
     x, y = p.train.tensors
     h1 = torch.relu(linear(x, w["layer1.weight"], w["layer1.bias"]))
     h2 = torch.relu(linear(h1, w["layer2.weight"], w["layer2.bias"]))
-    final = cross_entropy(linear(h2, w["layer3.weight"], w["layer3.bias"]), y)
+    h3 = torch.relu(linear(h2, w["layer3.weight"], w["layer3.bias"]))
+    final = cross_entropy(linear(h3, w["layer4.weight"], w["layer4.bias"]), y)
     heads = [
         cross_entropy(linear(h, w[f"{name}.head.weight"], w[f"{name}.head.bias"]), y)
         for name, h in (("layer1", h1), ("layer2", h2))
@@ -106,14 +107,14 @@ def test_heads_teach_every_layer_in_training_and_are_not_evaluated() -> None:
     assert float(p.loss_of(w, (x, y))) == pytest.approx(float(final + 0.3 * (heads[0] + heads[1])), rel=1e-12)
     assert float(p.measure(p.layout.join(w), (x, y))["loss"]) == pytest.approx(float(final), rel=1e-12)
     margin = float(max(heads)) + 1e-6
-    left, _ = doubled(auxiliary_heads(net(6, 5, 4, 3), margin=margin))
+    left, _ = doubled(auxiliary_heads(net(6, 5, 4, 4, 3), margin=margin))
     assert float(left.loss_of(w, (x, y))) == pytest.approx(float(final), rel=1e-12)
 
 
 def test_heads_of_images_see_the_mean_of_each_channel() -> None:
     p, w = doubled(auxiliary_heads(images()))
-    assert w["conv1.head.weight"].shape == (10, 32) and w["layer1.head.weight"].shape == (10, 1024)
-    assert p.outputs_of(w, p.train.tensors).shape == (4, 12, 10)
+    assert w["conv1.head.weight"].shape == (10, 32) and w["conv2.head.weight"].shape == (10, 64)
+    assert p.outputs_of(w, p.train.tensors).shape == (3, 12, 10)
 
 
 def test_annealing_goes_from_a_linear_net_to_the_net_itself() -> None:
@@ -155,12 +156,15 @@ def test_transforms_on_transforms_evaluate_what_was_there_first() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("skip_connections(rosenbrock)", "^skip_connections: rosenbrock has no layers to connect"),
-        ("skip_connections(digits_mlp)", "no two hidden layers of one kind that are 1 apart"),
+        (
+            "skip_connections(rosenbrock)",
+            "^skip_connections: rosenbrock has no hidden layers to connect; take a net that has",
+        ),
+        ("skip_connections(digits_mlp)", "has 1 hidden layer; connections 1 apart take 2 or more"),
         ("skip_connections(skip_connections(digits_deep_mlp))", "has skip connections already"),
-        ("auxiliary_heads(adding_lstm)", "^auxiliary_heads: adding_lstm has no layers to teach"),
-        ("auxiliary_heads(auxiliary_heads(digits_mlp))", "has heads already"),
-        ("annealed(linear_net)", "^annealed: linear_net has no layers with a nonlinearity"),
+        ("auxiliary_heads(digits_mlp)", "^auxiliary_heads: digits_mlp has one hidden layer, which its outputs teach"),
+        ("auxiliary_heads(auxiliary_heads(digits_deep_mlp))", "has heads already"),
+        ("annealed(linear_net)", "^annealed: linear_net has no hidden units with a nonlinearity"),
         ("annealed(annealed(digits_mlp))", "is annealed already"),
         ("batch_norm(continuation(digits_mlp))", r"write continuation\(batch_norm\(...\)\)"),
         ("auxiliary_heads(continuation(digits_mlp))", r"write continuation\(auxiliary_heads\(...\)\)"),

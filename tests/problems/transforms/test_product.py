@@ -6,21 +6,29 @@ import itertools
 
 import pytest
 import torch
+from nets import made as built
 from torch import Tensor
 
-from problems import Problem, UsageError, problem
-from problems.names import Spec, parse
+from problems import Problem, UsageError
+from problems import problem as registry
 from suite.evaluate import evaluate
 from suite.objective import Objective, rows
 from suite.sampler import Sampler
 
-TRANSFORMS = [entry.name for entry in problem if entry.wraps]
+TRANSFORMS = [entry.name for entry in registry if entry.wraps]
 FAMILIES = [
     "digits_mlp(hidden=(8, 8))",
     "digits_autoencoder",
     "digits_logistic",
     "adding_lstm(length=6, sequences=64)",
     "copy_rnn(delay=2, symbols=2, sequences=64)",
+    "@residual",
+    "@residual(skip=False)",
+    "@stacked_lstm",
+    "@stacked_lstm(carry=True)",
+    "@stacked_rnn",
+    "@module",
+    "@branched",
     "linear_net(depth=3)",
     "linear_regression",
     "quadratic_deep",
@@ -32,9 +40,8 @@ SIZE, STEP = 8, 3
 
 def made(text: str) -> Problem | None:
     """The problem, or None where the outermost transform refuses it with a reason of its own."""
-    spec: Spec = parse(text)
     try:
-        return problem.build(problem.bind(spec))
+        return built(text)
     except UsageError as error:
         told = str(error)
     assert told.partition(":")[0] in TRANSFORMS and len(told) > 30, told
@@ -70,7 +77,7 @@ def test_transform_on_problem(transform: str, base: str) -> None:
         return
     check(p)
     measures = {name.partition("_")[2] for name in lane(p, [0])[2]}
-    assert measures - {"excess"} == {"loss", *problem.build(problem.bind(base)).metrics}
+    assert measures - {"excess"} == {"loss", *built(base).metrics}
 
 
 @pytest.mark.parametrize(("outer", "inner"), [*itertools.product(TRANSFORMS, TRANSFORMS)])
