@@ -132,7 +132,8 @@ def forget_gate(value: Real = 1.0) -> Bias:
         if not cells:
             raise NotApplicable(f"{problem.name} has no LSTM")
         for cell in cells:
-            pieces[f"{cell}.bias"].chunk(LSTM_GATES)[1].fill_(value)
+            of_sums = f"{cell}.bias" if f"{cell}.bias" in pieces else f"{cell}.beta"  # where the sums are normalized
+            pieces[of_sums].chunk(LSTM_GATES)[1].fill_(value)
 
     return rule
 

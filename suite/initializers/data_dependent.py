@@ -20,13 +20,35 @@ def layers_of(problem: Problem) -> list[str]:
     """The layers in the order of a pass: the hidden ones, and the one of the outputs where it can be told.
 
     Raises:
-        NotApplicable: the problem does not tell its hidden layers.
+        NotApplicable: the problem tells no hidden layers, or normalizes them.
     """
     if not problem.hidden:
-        raise NotApplicable(f"{problem.name} has no hidden layers whose sums can be seen")
-    weighted = [p.name.removesuffix(".weight") for p in problem.layout if p.role == "weight"]
-    last = [name for name in weighted if name not in problem.hidden]
-    return [*problem.hidden, *(last if len(last) == 1 else ())]
+        raise NotApplicable(
+            f"{problem.name} has no hidden layers whose sums could be scaled; take a net that has, such as digits_mlp "
+            "(a problem of your own names its layers in Problem.hidden)"
+        )
+    if any(piece.name == f"{problem.hidden[0]}.gamma" for piece in problem.layout):
+        raise NotApplicable(
+            f"{problem.name} normalizes its sums at every step, so they do not depend on how weights are scaled; take "
+            "a start that draws, such as he_normal, or the net without batch_norm"
+        )
+    others = [p.name.rpartition(".")[0] for p in problem.layout if p.role == "weight"]
+    others = [name for name in dict.fromkeys(others) if name not in problem.hidden]
+    return [*problem.hidden, *(name for name in others[-1:] if _makes_outputs(problem, name))]
+
+
+def _makes_outputs(problem: Problem, layer: str) -> bool:
+    """Whether twice a layer's weights and biases give twice the outputs, at some θ."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    own = {piece.name for piece in problem.layout.of(layer)}
+    pieces = problem.layout.split(torch.randn(problem.size, generator=generator).to(problem.like) / 8)
+    batch = tuple(t[:4] for t in problem.train.tensors)
+    with torch.no_grad():
+        outputs = problem.outputs(pieces, batch)
+        twice = problem.outputs({name: 2 * t if name in own else t for name, t in pieces.items()}, batch)
+    return torch.allclose(twice, 2 * outputs, rtol=1e-3)
 
 
 def minibatch(problem: Problem, examples: int, generator: Generator) -> Batch:
@@ -44,15 +66,16 @@ def lsuv(
     """Layer-sequential unit variance: one layer after the other, weights are divided by the std of the layer's sums.
 
     For each layer in the order of a pass W ← W/√Var(Wx + b) until |Var(Wx + b) − 1| < tol, at most
-    ``rounds`` times, on one minibatch, over whose examples and all units the variance is taken.
-    Biases stay. One forward pass is enough, since a layer's inputs are scaled already when it is met.
+    ``rounds`` times, on one minibatch, over whose examples and all units the variance is taken; of a recurrent
+    layer also over all steps, of Wx + b without what its state adds, whose matrix stays. Biases stay.
+    One forward pass is enough, since a layer's inputs are scaled already when it is met.
 
     Args:
         initializer: draws what is scaled; the paper takes orthonormal matrices.
         examples: in the minibatch.
 
     Raises:
-        NotApplicable: hidden layers are not told (recurrent and normalized nets), or a layer's sums are all alike.
+        NotApplicable: there are no hidden layers, or they are normalized; or a layer's sums are all alike.
     """
     inner = initializer
 
@@ -70,17 +93,21 @@ def lsuv(
             for _ in range(rounds):
                 variance = float((factor * product + bias).var())
                 if not 0 < variance < math.inf:
-                    raise NotApplicable(f"the sums of {name} in {problem.name} have a variance of {variance:g}")
+                    raise NotApplicable(
+                        f"the sums of {name} in {problem.name} have a variance of {variance:g}, which no factor "
+                        "makes 1; draw other weights to be scaled"
+                    )
                 if abs(variance - 1) < tol:
                     break
                 factor /= math.sqrt(variance)
-            pieces[f"{name}.weight"].mul_(factor)
+            pieces[problem.layout.weight_of(name).name].mul_(factor)
             return factor * product + bias
 
         with torch.no_grad():
             outputs = problem.outputs(at, minibatch(problem, examples, generator), scale)
             if layers[-1] not in problem.hidden:
-                scale(layers[-1], outputs)
+                dense = len(problem.layout.weight_of(layers[-1]).shape) == 2
+                scale(layers[-1], outputs.flatten(0, -2) if dense else outputs)
         charge(value=1)
         return theta
 
@@ -107,7 +134,7 @@ def scaled_by_hand(
         examples: in the minibatch.
 
     Raises:
-        NotApplicable: hidden layers are not told (recurrent and normalized nets), or a layer's sums are all alike.
+        NotApplicable: there are no hidden layers, or they are normalized; or a layer's sums are all alike.
     """
     inner = initializer
 
@@ -123,8 +150,11 @@ def scaled_by_hand(
                 break
             name, factor = change
             if not 0 < factor < math.inf:
-                raise NotApplicable(f"the sums of {name} in {problem.name} are all alike or not finite")
-            pieces[f"{name}.weight"].mul_(factor)
+                raise NotApplicable(
+                    f"the sums of {name} in {problem.name} are all alike or not finite, so that no factor brings them "
+                    "into the band; draw other weights to be scaled"
+                )
+            pieces[problem.layout.weight_of(name).name].mul_(factor)
         return theta
 
     return start
@@ -181,19 +211,19 @@ def fixup(initializer: Initializer = spec("he_normal")) -> Initializer:
     inner = initializer
 
     def start(problem: Problem, generator: Generator) -> Tensor:
-        weights = [piece.name for piece in problem.layout if piece.role == "weight"]
-        scales = [p.name.rpartition(".") for p in problem.layout if p.role == "scale"]
-        blocks = [f"{block}." for block, _, own in scales if own == "scale"]
-        branches = [[name for name in weights if name.startswith(block)] for block in blocks]
-        if not any(len(names) > 1 for names in branches):
-            raise NotApplicable(f"{problem.name} has no residual branches of several layers")
+        branches = problem.layout.branches()
+        if not any(len(layers) > 1 for layers in branches):
+            raise NotApplicable(
+                f"{problem.name} has no residual branches of several layers with a factor; take a residual net, such "
+                "as cifar10_resnet"
+            )
         theta = inner(problem, generator).clone()
         pieces = problem.layout.split(theta)
         for *firsts, last in branches:
-            for name in firsts:
-                pieces[name].mul_(len(branches) ** (-1 / (2 * len(firsts))))
-            pieces[last].zero_()
-        pieces[weights[-1]].zero_()
+            for layer in firsts:
+                pieces[f"{layer}.weight"].mul_(len(branches) ** (-1 / (2 * len(firsts))))
+            pieces[f"{last}.weight"].zero_()
+        pieces[[piece.name for piece in problem.layout if piece.role == "weight"][-1]].zero_()
         for piece in problem.layout:
             if piece.role in ("bias", "scale"):
                 pieces[piece.name].fill_(float(piece.role == "scale"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 from problems import problem as registry
 from problems.bounds import Count, Natural, Unit
-from problems.layout import Layout, dense
+from problems.course import Course, Stream
+from problems.heads import head_on
 from problems.names import Spec
 from problems.parameters import In, spec
 from problems.problem import Batch, Data, Pieces, Problem
@@ -16,10 +18,16 @@ from suite.initializers.base import Initializer, NotApplicable, initializer
 from suite.initializers.learning import (
     activations,
     all_activations,
+    below,
+    few,
+    goes_by,
     layers_of,
-    start_of_pieces,
+    learn,
+    part_of,
+    shape_of,
     trained,
 )
+from suite.initializers.maps import Map
 from suite.optimizers import optimizer as optimizers
 
 if TYPE_CHECKING:
@@ -27,59 +35,30 @@ if TYPE_CHECKING:
 
 Training = Annotated[Spec, In(optimizers)]
 Source = Annotated[Spec, In(registry)]
-Stage = Callable[
-    [Problem, str, "Tensor", "Generator"], Problem
-]  # (net, layer, its inputs, generator) -> what it learns
+Layers = Callable[[Problem], tuple[str, ...]]
+Stage = Callable[[Problem, "Tensor", str, str], Problem]  # (net, θ, layer, the one before or "") -> what it learns
 
 
-def layer_by_layer(inner: Initializer, optimizer: Spec, steps: int, stage: Stage) -> Initializer:
+def layer_by_layer(inner: Initializer, optimizer: Spec, steps: int, stage: Stage, layers: Layers) -> Initializer:
     """Train one hidden layer after the other, each on what the layers below it, which then stay, make of the data."""
 
     def start(problem: Problem, generator: Generator) -> Tensor:
-        layers = layers_of(problem)
+        chain = layers(problem)
         theta = inner(problem, generator).clone()
-        pieces = problem.layout.split(theta)
-        for layer in layers:
-            if pieces[f"{layer}.weight"].dim() != 2:
-                raise NotApplicable(f"{layer} of {problem.name} is no dense layer")
-        x = problem.train.tensors[0].flatten(1)
-        for layer in layers:
-            if x.shape[1] != pieces[f"{layer}.weight"].shape[1]:
-                raise NotApplicable(f"{layer} of {problem.name} takes more than what the layer below it gives")
-            small = stage(problem, layer, x, generator)
-            learned = trained(small, optimizer, start_of_pieces(small, pieces, generator), steps, generator)
-            for name, value in small.layout.split(learned).items():
-                if name in pieces:
-                    pieces[name].copy_(value)
-            x = all_activations(problem, theta, layer)
+        for before, layer in pairwise(("", *chain)):
+            small = stage(problem, theta, layer, before)
+            learn(small, optimizer, problem.layout.split(theta), steps, generator)
         return theta
 
     return start
 
 
-def _with_head(net: Problem, layer: str, head: str, outputs: int, data: tuple[Tensor, ...]) -> Problem:
-    """One hidden layer of a net and a linear layer on it, on data of its own; the criterion is to be given."""
-    import torch
-
-    from problems.layers import linear
-
-    own = [piece for piece in net.layout if piece.name in (f"{layer}.weight", f"{layer}.bias")]
-    layout = Layout((*own, *dense(head, own[0].shape[0], outputs)))
-    bend: Callable[[Tensor], Tensor] = getattr(torch, net.activation) if net.activation != "linear" else lambda x: x
-
-    def predict(pieces: Pieces, batch: Batch) -> Tensor:
-        hidden = bend(linear(batch[0], pieces[f"{layer}.weight"], pieces.get(f"{layer}.bias")))
-        return linear(hidden, pieces[f"{head}.weight"], pieces[f"{head}.bias"])
-
-    return Problem(f"{layer} of {net.name}", layout, predict, squared_error, Data(data), batch_size=net.batch_size)
+def own(net: Problem, layer: str, before: str) -> set[str]:
+    """The pieces of a layer and of what lies between it and the one before."""
+    return below(net, layer) - (below(net, before) if before else set())
 
 
-def squared_error(outputs: Tensor, batch: Batch) -> Tensor:
-    """‖f(x) − y‖², summed over outputs, a mean over examples."""
-    return (outputs - batch[-1]).square().sum(1).mean()
-
-
-@initializer(section="8.7.4, 15.1", reference="Vincent et al. 2008; Hinton et al. 2006; Bengio et al. 2007")
+@initializer(section="8.7.4, 15.1", reference="Vincent et al. 2008; Masci et al. 2011; Hinton et al. 2006")
 def pretraining(
     initializer: Initializer = spec("default"),
     optimizer: Training = spec("adam(lr=0.001)"),
@@ -88,9 +67,11 @@ def pretraining(
 ) -> Initializer:
     """Greedy layer-wise unsupervised pretraining: each hidden layer is that of a denoising autoencoder.
 
-    From the layer below come x, and x̃ in which a share of the entries is set to 0 (drawn once). The
+    From the layer below come x, and x̃ in which a share of the entries is set to 0, others at each step. The
     layer's W, b and a decoder V, c minimize the mean of ‖x − (V f(W x̃ + b) + c)‖²; then the decoder
     is thrown away and the next layer learns on f(Wx + b). No labels are used; the output layer is as drawn.
+    Between images f pools too, and V is a convolution behind a resizing to the nearest pixel (Masci et al. put
+    values back where their maxima were); of recurrent layers each step's state is decoded.
 
     Args:
         initializer: draws what is trained.
@@ -98,48 +79,111 @@ def pretraining(
         masked: the share that is set to 0.
 
     Raises:
-        NotApplicable: there are no dense hidden layers in a chain, or training them fails.
+        NotApplicable: there are no hidden layers in a chain, the inputs are no numbers, or training fails.
     """
-
-    def autoencoder(net: Problem, layer: str, x: Tensor, generator: Generator) -> Problem:
-        import torch
-
-        kept = torch.rand(x.shape, generator=generator) >= masked
-        return _with_head(net, layer, "decoder", x.shape[1], (x * kept.to(x), x))
-
-    return layer_by_layer(initializer, optimizer, steps, autoencoder)
+    return layer_by_layer(initializer, optimizer, steps, partial(denoising, masked=masked), _chain)
 
 
-@initializer(section="8.7.4", reference="Bengio et al. 2007")
+def _chain(net: Problem) -> tuple[str, ...]:
+    layers = layers_of(net)
+    if not net.train.tensors[0].is_floating_point():
+        raise NotApplicable(
+            f"the inputs of {net.name} are symbols, of which none is 0 to mask others by; take greedy_supervised"
+        )
+    for before, layer in pairwise(layers):
+        if not goes_by(net, layer, before):
+            raise NotApplicable(
+                f"{layer} of {net.name} takes more than what {before} gives, so that masking that would hide nothing; "
+                "take greedy_supervised, or a net without ways around its layers"
+            )
+    return layers
+
+
+def denoising(net: Problem, theta: Tensor, layer: str, before: str, masked: float) -> Problem:
+    """The denoising autoencoder of a layer: what it learns, with all below as in θ."""
+    import torch
+
+    given = shape_of(net, before) if before else tuple(net.train.tensors[0].shape[1:])
+    kernel = net.layout.weight_of(layer).shape
+    decoder = Map("decoder", shape_of(net, layer), given, kernel[-1] if len(kernel) == 4 else 1)
+    size = min(net.batch_size, len(net.train))
+
+    def mask(k: int, stream: Stream) -> Tensor:
+        return (torch.rand(size, *given, generator=stream()) >= masked).float()
+
+    def predict(pieces: Pieces, batch: Batch) -> Tensor:
+        clean = batch[0]
+        kept = pieces.get("mask", 1.0)
+
+        def seen(name: str, y: Tensor) -> Tensor:
+            nonlocal clean
+            if name != before:
+                return y
+            clean = y
+            return y * kept
+
+        x = batch[0] if before else batch[0] * kept
+        coded = activations(net, pieces, (x, *batch[1:]), layer, seen)
+        return torch.stack([decoder(pieces, coded), clean])
+
+    def criterion(outputs: Tensor, batch: Batch) -> Tensor:
+        return (outputs[0] - outputs[1]).square().flatten(1).sum(1).mean()
+
+    return part_of(
+        net,
+        theta,
+        own(net, layer, before),
+        decoder.pieces,
+        name=f"{layer} of {net.name}",
+        predict=predict,
+        criterion=criterion,
+        course=Course(pieces={"mask": mask}, who="pretraining"),
+    )
+
+
+@initializer(section="8.7.4", reference="Bengio et al. 2007; Belilovsky et al. 2019")
 def greedy_supervised(
     initializer: Initializer = spec("default"), optimizer: Training = spec("adam(lr=0.001)"), steps: Natural = 500
 ) -> Initializer:
     """Greedy supervised pretraining: each hidden layer is that of a net with one hidden layer on the task itself.
 
     The layer's inputs are the activations of those below, which are trained already and stay. Its
-    output layer is thrown away when the next one is trained; that of the last becomes the net's own.
+    output layer is thrown away when the next one is trained; that of the last becomes the net's own. Of images it
+    sees the mean of each channel, of sequences each step or the last one, as the net's own does. In a residual net
+    each branch is trained as a whole.
 
     Args:
         initializer: draws what is trained.
         steps: for each layer, in minibatches of the problem's size.
 
     Raises:
-        NotApplicable: there are no dense hidden layers in a chain, or training them fails.
+        NotApplicable: there are no hidden layers, the outputs are neither a vector nor one at each step, or
+            training fails.
     """
-
-    def shallow(net: Problem, layer: str, x: Tensor, generator: Generator) -> Problem:
-        outputs = net.outputs(_zero(net), tuple(t[:2] for t in net.train.tensors))
-        if outputs.dim() != 2:
-            raise NotApplicable(f"{net.name} has outputs that are no vectors")
-        last = net.layout[-1].name.rpartition(".")[0] if layer == net.units[-1] else "outputs"
-        small = _with_head(net, layer, last, outputs.shape[1], (x, *net.train.tensors))
-        return dataclasses.replace(small, criterion=lambda outputs, batch: net.criterion(outputs, batch[1:]))
-
-    return layer_by_layer(initializer, optimizer, steps, shallow)
+    return layer_by_layer(initializer, optimizer, steps, shallow, _trunk)
 
 
-def _zero(net: Problem) -> Pieces:
-    return net.layout.split(net.like.new_zeros(net.size))
+def _trunk(net: Problem) -> tuple[str, ...]:
+    layers_of(net)
+    return net.trunk
+
+
+def shallow(net: Problem, theta: Tensor, layer: str, before: str) -> Problem:
+    """A layer and outputs on it, with all below as in θ: what it learns."""
+    fields = {"name": f"{layer} of {net.name}", "criterion": net.criterion}
+    if layer == net.trunk[-1]:
+        names = {piece.name for piece in net.layout} - (below(net, before) if before else set())
+        return part_of(net, theta, names, [], predict=net.outputs, **fields)
+    outputs = tuple(net.outputs(net.layout.split(theta.to(net.like)), few(net)).shape[1:])
+    try:
+        head = head_on(layer, "outputs", net.layout, shape_of(net, layer), outputs)
+    except ValueError as reason:
+        raise NotApplicable(f"{net.name} has {reason}") from None
+
+    def predict(pieces: Pieces, batch: Batch) -> Tensor:
+        return head(pieces, activations(net, pieces, batch, layer))
+
+    return part_of(net, theta, own(net, layer, before), head.pieces, predict=predict, **fields)
 
 
 @initializer(section="8.7.4", reference="Yosinski et al. 2014")
@@ -229,16 +273,14 @@ def hints(
 
         wide = registry.build(teacher).to(problem.like.device, problem.like.dtype)
         if not torch.equal(wide.train.tensors[0].flatten(1), problem.train.tensors[0].flatten(1)):
-            raise NotApplicable(f"{wide.name} has other training examples than {problem.name}")
+            raise NotApplicable(
+                f"the teacher {wide.name} has other training examples than {problem.name}; take one on the same data"
+            )
         hinted, led = _chosen(wide, hint), _chosen(problem, guided)
         theta = inner(problem, generator).clone()
         known = trained(wide, optimizer, _default(wide, generator), teacher_steps, generator)
         student = _hinted(problem, led, all_activations(wide, known, hinted), theta)
-        pieces = problem.layout.split(theta)
-        learned = trained(student, optimizer, start_of_pieces(student, pieces, generator), steps, generator)
-        for name, value in student.layout.split(learned).items():
-            if name in pieces:
-                pieces[name].copy_(value)
+        learn(student, optimizer, problem.layout.split(theta), steps, generator)
         return theta
 
     return start
@@ -252,23 +294,22 @@ def _chosen(net: Problem, number: int) -> str:
 
 
 def _hinted(net: Problem, layer: str, wanted: Tensor, theta: Tensor) -> Problem:
-    """The regression of a teacher's activations [n, units] on those of a layer of the net."""
-    from problems.layers import linear
-
-    below = net.units[: net.units.index(layer) + 1]
-    own = [piece for piece in net.layout if piece.name.rpartition(".")[0] in below]
-    rest = {name: value.to(net.like) for name, value in net.layout.split(theta).items()}
-    for piece in own:
-        del rest[piece.name]
-    units = all_activations(net, theta, layer).shape[1]
-    layout = Layout((*own, *dense("regressor", units, wanted.shape[1])))
+    """The regression of a teacher's activations [n, …] on those of a layer of the net."""
+    regressor = Map("regressor", shape_of(net, layer), tuple(wanted.shape[1:]))
 
     def predict(pieces: Pieces, batch: Batch) -> Tensor:
-        at = activations(net, {**rest, **pieces}, (batch[0], *batch[2:]), layer).flatten(1)
-        return linear(at, pieces["regressor.weight"], pieces["regressor.bias"])
+        return regressor(pieces, activations(net, pieces, (batch[0], *batch[2:]), layer))
 
     def criterion(outputs: Tensor, batch: Batch) -> Tensor:
-        return 0.5 * (outputs - batch[1]).square().sum(1).mean()
+        return 0.5 * (outputs - batch[1]).square().flatten(1).sum(1).mean()
 
-    data = Data((net.train.tensors[0], wanted))
-    return Problem(f"hints for {net.name}", layout, predict, criterion, data, batch_size=net.batch_size)
+    return part_of(
+        net,
+        theta,
+        below(net, layer),
+        regressor.pieces,
+        name=f"hints for {net.name}",
+        predict=predict,
+        criterion=criterion,
+        train=Data((net.train.tensors[0], wanted)),
+    )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from problems.layout import Layout, Piece
 from problems.names import Spec
-from problems.problem import Batch, Pieces, Problem
+from problems.problem import Batch, Data, Pieces, Problem
 from suite.initializers.base import NotApplicable
 from suite.initializers.spending import charge, rehearsed
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+Seen = Callable[[str, "Tensor"], "Tensor"]
 
 CHUNK = 1000  # examples whose activations are computed at a time
 
@@ -49,7 +52,10 @@ def layers_of(problem: Problem) -> tuple[str, ...]:
         NotApplicable: there are none.
     """
     if not problem.units:
-        raise NotApplicable(f"{problem.name} has no hidden layers whose activations can be seen")
+        raise NotApplicable(
+            f"{problem.name} has no hidden layers to train before the whole; take a net that has, such as digits_mlp "
+            "(a problem of your own names its layers in Problem.units)"
+        )
     return problem.units
 
 
@@ -58,33 +64,106 @@ class _Reached(Exception):
         self.activations = activations
 
 
-def activations(problem: Problem, pieces: Pieces, batch: Batch, layer: str) -> Tensor:
-    """The activations [batch, …] of a hidden layer; nothing behind it is computed."""
+def activations(problem: Problem, pieces: Pieces, batch: Batch, layer: str, seen: Seen = lambda name, y: y) -> Tensor:
+    """The activations [batch, …] of a hidden layer; nothing behind it is computed.
+
+    Args:
+        seen: (name, activations) -> what goes on of every layer before it.
+    """
 
     def bend(name: str, x: Tensor, nonlinearity: Callable[[Tensor], Tensor]) -> Tensor:
         bent = nonlinearity(x)
         if name == layer:
             raise _Reached(bent)
-        return bent
+        return seen(name, bent)
 
     try:
         problem.outputs(pieces, batch, lambda name, x: x, bend)
     except _Reached as reached:
         return reached.activations
-    raise NotApplicable(f"{problem.name} has no hidden layer {layer}")
+    raise NotApplicable(f"{problem.name} has no hidden layer {layer}; it has {', '.join(problem.units)}")
+
+
+def few(problem: Problem) -> Batch:
+    """Two training examples, for looking at shapes."""
+    return tuple(t[:2] for t in problem.train.tensors)
+
+
+def shape_of(problem: Problem, layer: str) -> tuple[int, ...]:
+    """The shape of a layer's activations on one example."""
+    import torch
+
+    with torch.no_grad():
+        return tuple(activations(problem, _zeros(problem), few(problem), layer).shape[1:])
+
+
+def below(problem: Problem, layer: str) -> set[str]:
+    """The names of the pieces of θ on which a layer's activations depend."""
+    import torch
+
+    pieces = {name: piece.clone().requires_grad_() for name, piece in _zeros(problem).items()}
+    with torch.enable_grad():
+        y = activations(problem, pieces, few(problem), layer)
+        slopes = torch.autograd.grad(y.sum(), list(pieces.values()), allow_unused=True)
+    return {name for name, slope in zip(pieces, slopes, strict=True) if slope is not None}
+
+
+def goes_by(problem: Problem, layer: str, before: str) -> bool:
+    """Whether all that a layer's activations know of the inputs, they know from those of the layer before."""
+    import torch
+
+    x = few(problem)[0].clone().requires_grad_()
+    pieces = {name: piece.clone().requires_grad_() for name, piece in _zeros(problem).items()}
+    with torch.enable_grad():
+        y = activations(
+            problem, pieces, (x, *few(problem)[1:]), layer, lambda name, y: y.detach() if name == before else y
+        )
+        ways = torch.autograd.grad(y.sum(), [x, *(pieces[name] for name in below(problem, before))], allow_unused=True)
+    return all(way is None for way in ways)
+
+
+def _zeros(problem: Problem) -> Pieces:
+    return problem.layout.split(problem.like.new_zeros(problem.size))
 
 
 def all_activations(problem: Problem, theta: Tensor, layer: str) -> Tensor:
-    """The activations of a hidden layer on every training example, flattened [n, units]."""
+    """The activations [n, …] of a hidden layer on every training example."""
     import torch
 
     pieces = problem.layout.split(theta.to(problem.like))
     with torch.no_grad():
         found = [
-            activations(problem, pieces, tuple(t[i : i + CHUNK] for t in problem.train.tensors), layer).flatten(1)
+            activations(problem, pieces, tuple(t[i : i + CHUNK] for t in problem.train.tensors), layer)
             for i in range(0, len(problem.train), CHUNK)
         ]
     return torch.cat(found)
+
+
+def part_of(
+    problem: Problem,
+    theta: Tensor,
+    names: set[str],
+    further: list[Piece],
+    **fields: Any,
+) -> Problem:
+    """A problem of some of a net's pieces and further ones, on its examples; the net's others stay as they are in θ.
+
+    Args:
+        fields: of :class:`Problem`: ``name``, ``predict``, ``criterion``, ….
+    """
+    rest = {name: piece.to(problem.like) for name, piece in problem.layout.split(theta).items() if name not in names}
+    layout = Layout((*(piece for piece in problem.layout if piece.name in names), *further))
+    given = {"train": Data(problem.train.tensors), "batch_size": problem.batch_size, **fields}
+    made = Problem(layout=layout, fixed={**problem.fixed, **rest}, **given)
+    return made.to(problem.like.device, problem.like.dtype)  # what a course brings, too
+
+
+def learn(part: Problem, optimizer: Spec, pieces: Pieces, steps: int, generator: Generator) -> None:
+    """Train a part of a net from the net's pieces, and write what it learned into them."""
+    learned = trained(part, optimizer, start_of_pieces(part, pieces, generator), steps, generator)
+    for name, value in part.layout.split(learned).items():
+        if name in pieces:
+            pieces[name].copy_(value)
 
 
 def start_of_pieces(problem: Problem, known: Pieces, generator: Generator) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,11 @@ from suite.initializers import NotApplicable, initializer
 from suite.initializers.data_dependent import _look, layers_of
 from suite.initializers.spending import spending
 
-DEEP = ["digits_mlp", "digits_deep_mlp(depth=19)", "digits_denoising", "linear_net(depth=30)"]
+NETS = Path(__file__).parents[1] / "problems/transforms/nets.py"
+OTHERS = [
+    f"{NETS}:{net}" for net in ("residual", "stacked_lstm", "stacked_lstm(carry=True)", "stacked_rnn", "branched")
+]
+DEEP = ["digits_mlp", "digits_deep_mlp(depth=19)", "digits_denoising", "linear_net(depth=30)", *OTHERS]
 
 
 def made(spec):
@@ -40,8 +45,26 @@ def test_lsuv_gives_every_layer_unit_variance(name, inner):
     assert dict(spent.counts) == {"value": 1}
     plain = drawn(inner, on)
     for layer in layers_of(on):  # each is the draw times a number
-        ratio = pieces[f"{layer}.weight"] / plain[f"{layer}.weight"]
+        weight = on.layout.weight_of(layer).name
+        ratio = pieces[weight] / plain[weight]
         torch.testing.assert_close(ratio, ratio.flatten()[0].expand_as(ratio), rtol=1e-3, atol=0)
+
+
+def test_lsuv_of_recurrent_layers_is_over_all_steps_and_leaves_their_own_matrices():
+    on = made("adding_lstm(length=8, sequences=256)")
+    pieces, plain = drawn("lsuv(gaussian(std=3), tol=0.01, examples=256)", on), drawn("gaussian(std=3)", on)
+    x = on.train.tensors[0]
+    sums = torch.nn.functional.linear(x, pieces["lstm1.input"], pieces["lstm1.bias"])
+    assert float(sums.var()) == pytest.approx(1, abs=0.01)
+    assert torch.equal(pieces["lstm1.hidden"], plain["lstm1.hidden"])
+    assert float(on.outputs(pieces, on.train.tensors).var()) == pytest.approx(1, abs=0.01)
+    assert layers_of(made("copy_rnn(delay=2, symbols=2, sequences=64)")) == ["rnn1", "layer1"]
+
+
+def test_by_hand_recurrent_layers_come_within_the_band():
+    on = made(f"{NETS}:stacked_rnn")
+    before, after = (whole(on, drawn(spec, on))[0] for spec in ("gaussian(std=5)", "scaled_by_hand(gaussian(std=5))"))
+    assert max(before) > 2 and all(0.5 <= std <= 2 for std in after)
 
 
 def test_lsuv_of_ones_own_module():
@@ -86,9 +109,10 @@ def test_fixup_begins_residual_branches_at_zero():
 @pytest.mark.parametrize(
     ("spec", "on", "reason"),
     [
-        ("lsuv", "adding_rnn(length=8, sequences=64)", "adding_rnn has no hidden layers whose sums can be seen"),
+        ("lsuv", "digits_logistic", "digits_logistic has no hidden layers whose sums could be scaled"),
+        ("lsuv", "batch_norm(digits_mlp)", "normalizes its sums at every step"),
         ("lsuv(zeros)", "digits_mlp", "variance of 0"),
-        ("scaled_by_hand", "batch_norm(digits_mlp)", "no hidden layers whose sums can be seen"),
+        ("scaled_by_hand", "batch_norm(digits_mlp)", "normalizes its sums at every step"),
         ("fixup", "digits_mlp", "no residual branches of several layers"),
         ("fixup", "skip_connections(digits_deep_mlp)", "no residual branches of several layers"),
     ],

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
+from torch.nn.functional import conv2d, max_pool2d
 
-from problems import problem
+from problems import Data, problem
+from problems.data.splits import Splits
+from problems.layout import Layout
+from problems.models import classifier, cnn_2c2d
+from problems.starts import he_normal, lecun_uniform, start
 from suite.initializers import NotApplicable, initializer
-from suite.initializers.learning import activations
+from suite.initializers.learned import denoising
+from suite.initializers.learning import activations, trained
 from suite.initializers.spending import spending
+from suite.optimizers import optimizer
+from suite.runner import train_group
+from suite.sampler import Sampler
+from suite.spec import Run
+
+NETS = Path(__file__).parents[1] / "problems/transforms/nets.py"
 
 DEEP = "digits_deep_mlp(depth=4)"
 
@@ -49,6 +64,121 @@ def test_greedy_supervised_layers_solve_the_task_one_by_one():
         float(found["accuracy"]) > 0.85
     )  # without a step of training the whole net: the last layer's own outputs are the net's
     assert spent.counts["steps"] == 900
+
+
+def images():
+    """A small 2c2d on the digits as images, whose layers pool."""
+    digits = made("digits_mlp")
+    train, valid, test = (
+        Data((split.tensors[0].view(-1, 1, 8, 8), split.tensors[1])) for split in digits.splits.values()
+    )
+    model = cnn_2c2d(1, 8, 10)
+    begin = start(model.layout, he_normal)
+    return classifier("images", model, Splits(train, valid, test), start=begin, batch_size=32)
+
+
+def reconstruction(on, theta, layer, before):
+    """The mean loss of a layer's denoising autoencoder with the best decoder that 300 steps find."""
+    small = denoising(on, theta, layer, before, 0.25)
+    only_decoder = [piece for piece in small.layout if piece.name.startswith("decoder")]
+    fixed = {name: value for name, value in on.layout.split(theta).items() if name in small.layout.spans}
+    part = dataclasses.replace(small, layout=Layout(tuple(only_decoder)), fixed={**small.fixed, **fixed})
+    generator = torch.Generator().manual_seed(1)
+    begin = start(part.layout, lecun_uniform)(generator)
+    learned = trained(part, optimizer.bind("adam(lr=0.003)"), begin, 300, generator)
+    return float(part.loss(learned, part.train.tensors))
+
+
+def test_convolutional_denoising_autoencoders_learn_layer_by_layer():
+    on = images()
+    pieces, spent = drawn("pretraining(steps=200)", on)
+    plain, _ = drawn("default", on)
+    theta = on.layout.join(pieces)
+    for before, layer in (("", "conv1"), ("conv1", "conv2")):
+        mixed = {**pieces, **{name: plain[name] for name in plain if name.startswith(layer)}}
+        as_drawn = reconstruction(on, on.layout.join(mixed), layer, before)
+        assert reconstruction(on, theta, layer, before) < 0.96 * as_drawn
+    assert torch.equal(pieces["layer2.weight"], plain["layer2.weight"])
+    assert spent.summary()["start_steps"] == 600 == spent.summary()["start_gradient_calls"]
+
+
+def test_the_loss_of_a_convolutional_denoising_autoencoder_falls():
+    on = images()
+    small = denoising(on, on.start(torch.Generator().manual_seed(0)), "conv1", "", 0.25)
+    begin = start(small.layout, lecun_uniform)(torch.Generator().manual_seed(0))
+    ended = trained(small, optimizer.bind("adam(lr=0.003)"), begin, 200, torch.Generator().manual_seed(0))
+    sampler = Sampler(small.train, [0], 32, "reshuffle", course=small.course)
+    sampler.fill(0)
+    batch = tuple(t[0] for t in sampler.batch)
+    assert 0.2 < float((batch[-1] == 0).float().mean()) < 0.3
+    assert float(small.loss(ended, batch)) < 0.2 * float(small.loss(begin, batch))
+
+
+def test_a_denoising_loss_is_that_of_a_net_written_out():
+    on = images().to("cpu", torch.float64)
+    small = denoising(on, on.start(torch.Generator().manual_seed(0)), "conv2", "conv1", 0.25)
+    w = small.layout.split(torch.randn(small.size, generator=torch.Generator().manual_seed(1)).double())
+    assert set(w) == {"conv2.weight", "conv2.bias", "decoder.weight", "decoder.bias"}
+    x, y = (t[:7] for t in small.train.tensors)
+    below = small.fixed
+    clean = torch.relu(max_pool2d(conv2d(x, below["conv1.weight"], below["conv1.bias"], padding=2), 2))
+    mask = (torch.rand(clean.shape, generator=torch.Generator().manual_seed(2)) > 0.5).double()
+    coded = torch.relu(max_pool2d(conv2d(clean * mask, w["conv2.weight"], w["conv2.bias"], padding=2), 2))
+    back = conv2d(
+        coded.repeat_interleave(2, 2).repeat_interleave(2, 3), w["decoder.weight"], w["decoder.bias"], padding=2
+    )
+    expected = float((back - clean).square().sum((1, 2, 3)).mean())
+    assert float(small.loss_of(w, (x, y, mask))) == pytest.approx(expected, rel=1e-12)
+
+
+def test_greedy_supervised_convolutions_solve_the_task_one_by_one():
+    on = images()
+    pieces, spent = drawn("greedy_supervised(steps=100)", on)
+    assert float(on.measure(on.layout.join(pieces), on.valid.tensors)["accuracy"]) > 0.85
+    assert spent.counts["steps"] == 300
+
+
+@pytest.mark.parametrize(
+    "net", ["residual", "residual(skip=False)", "stacked_lstm(carry=True)", "stacked_rnn", "branched"]
+)
+@pytest.mark.parametrize("spec", ["pretraining(steps=2)", "greedy_supervised(steps=2)"])
+def test_every_kind_of_net_is_trained_layer_by_layer_or_says_why_not(net, spec):
+    on = made(f"{NETS}:{net}")
+    if spec.startswith("pretraining") and net in ("residual", "branched"):
+        with pytest.raises(
+            NotApplicable, match=r"takes more than what .* gives, so that masking that would hide nothing"
+        ):
+            drawn(spec, on)
+        return
+    (pieces, spent), (plain, _) = drawn(spec, on), drawn("default", on)
+    layers = on.units if spec.startswith("pretraining") else on.trunk
+    assert spent.counts["steps"] == 2 * len(layers)
+    moved = {name for name in pieces if not torch.equal(pieces[name], plain[name])}
+    assert {on.layout.weight_of(layer).name for layer in layers} <= moved
+    assert (on.layout[-2].name in moved) is spec.startswith("greedy")  # the weight of the outputs
+
+
+def test_residual_branches_are_trained_as_a_whole():
+    on = made(f"{NETS}:residual")
+    (pieces, _), (plain, _) = drawn("greedy_supervised(steps=2)", on), drawn("default", on)
+    assert all(not torch.equal(pieces[name], plain[name]) for name in pieces)
+
+
+def test_hints_go_from_images_to_images_and_from_steps_to_steps():
+    lstm, conv = made(f"{NETS}:stacked_lstm"), made(f"{NETS}:residual")
+    for on, teacher in ((lstm, "stacked_lstm(carry=True)"), (conv, "residual(skip=False)")):
+        pieces, spent = drawn(f"hints(teacher={NETS}:{teacher}, teacher_steps=2, steps=2, guided=1, hint=1)", on)
+        plain, _ = drawn("default", on)
+        moved = {name.rpartition(".")[0] for name in pieces if not torch.equal(pieces[name], plain[name])}
+        assert moved == {on.units[0]} and spent.counts["steps"] == 4
+
+
+def test_what_a_start_of_convolutions_spent_is_stored():
+    run = Run.make(f"{NETS}:convolutional", "sgd(lr=0.01)", "pretraining(steps=3)", steps=2, batch_size=8)
+    results = []
+    train_group([run], results.append)
+    assert results[0].status == "done", results[0].detail
+    assert results[0].summary["start_steps"] == 9 == results[0].summary["start_gradient_calls"]
 
 
 def test_transfer_copies_the_first_layers_and_no_others():
