@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from analysis.replay.tape import Op
 
 aten = torch.ops.aten
-Form = Literal["compiled", "blocks", "kernels"]
+Form = Literal["compiled", "known", "blocks", "kernels"]  # known: compiled earlier on this machine
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 _TEMPLATES: dict[Any, str] = {
@@ -66,11 +67,17 @@ _TEMPLATES: dict[Any, str] = {
     aten.le.Scalar: "{0} <= {1}",
     aten.le.Tensor: "{0} <= {1}",
     aten.where.self: "{0} ? {1} : {2}",
+    aten.threshold_backward.default: "{1} <= {2} ? 0 : {0}",
+    aten.sigmoid_backward.default: "{0} * (1 - {1}) * {1}",
+    aten.tanh_backward.default: "{0} * FMA(-{1}, {1}, (REAL)1)",  # as PyTorch is compiled
 }
+_FUSED = {aten.tanh_backward.default}  # which only a compiler can round as PyTorch does
 
 
 def supported(op: Op) -> bool:
     """Whether the chain compiler knows an operation, with these arguments."""
+    if op.func in _FUSED and (_form.get() in ("blocks", "kernels") or compiler() is None):
+        return False
     if op.func not in _TEMPLATES or op.kwargs.get("alpha", 1) != 1 or len(op.args) > 3:
         return False
     return not set(op.kwargs) - {"alpha"} and all(isinstance(a, Tensor | float | int) for a in op.args)
@@ -100,8 +107,8 @@ def used(form: Form) -> Iterator[None]:
 def calls(chain: Chain) -> list[Kernel]:
     """The chain in the quickest form that can be had here."""
     form = _form.get()
-    call = compiled(chain) if form == "compiled" else None
-    if call is None and form != "kernels":
+    call = compiled(chain) if form in ("compiled", "known") else None
+    if call is None and form != "kernels" and not any(op.func in _FUSED for op in chain.ops):
         call = blocked(chain)
     return [op.kernel() for op in chain.ops] if call is None else [call]
 
@@ -109,7 +116,7 @@ def calls(chain: Chain) -> list[Kernel]:
 def compiled(chain: Chain) -> Kernel | None:
     """The chain as one call, or None where it cannot be had."""
     program = _Program(chain)
-    if program.real is None:
+    if program.real is None or (_form.get() == "known" and not _known(program.source)):
         return None
     function = _function(program.source)
     if function is None or not _trusted(program.source, program, function):
@@ -189,6 +196,7 @@ class _Program:
 #define REAL {self.real}
 #define SQRT sqrt{suffix}
 #define ABS fabs{suffix}
+#define FMA fma{suffix}
 #ifdef __clang__
 #define NO_ALIASES _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -246,8 +254,24 @@ def _trusted(source: str, program: _Program, function: Any) -> bool:
             for a, b in zip(results, wanted, strict=True)
         )
         if not _verdicts[source]:
-            print("a compiled chain differs from PyTorch's kernels; these are used instead", file=sys.stderr)
+            _tell()
     return _verdicts[source]
+
+
+@cache
+def _tell() -> None:
+    print("a compiled chain differs from PyTorch's kernels; these are used instead", file=sys.stderr)
+
+
+def _known(source: str) -> bool:
+    """Whether a C text was compiled earlier on this machine."""
+    command = compiler()
+    return command is not None and _library(source, command).exists()
+
+
+def _library(source: str, command: Sequence[str]) -> Path:
+    name = hashlib.sha256("\n".join([source, *command, *FLAGS, _machine()]).encode()).hexdigest()[:20]
+    return cache_folder() / "native" / f"{name}.so"
 
 
 @cache
@@ -256,9 +280,8 @@ def _function(source: str) -> Any:
     command = compiler()
     if command is None:
         return None
-    name = hashlib.sha256("\n".join([source, *command, *FLAGS, _machine()]).encode()).hexdigest()[:20]
     try:
-        library = cache_folder() / "native" / f"{name}.so"
+        library = _library(source, command)
         if not library.exists():
             began = time.perf_counter()
             _build(command, source, library)
@@ -285,7 +308,7 @@ def compiler() -> list[str] | None:
     return [sys.executable, "-m", "ziglang", "cc"] if packaged else None
 
 
-def _build(command: Sequence[str], source: str, library: Any) -> None:
+def _build(command: Sequence[str], source: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         text, made = os.path.join(folder, "chain.c"), os.path.join(folder, "chain.so")

@@ -12,7 +12,7 @@ are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from analysis.replay.chains import chained
 from analysis.replay.native import calls
 from analysis.replay.out_forms import OWN_FORMS, out_form
+from analysis.replay.products import rerouted
 from analysis.replay.steady import steady
 
 aten = torch.ops.aten
@@ -67,7 +67,7 @@ class Op:
 
     @property
     def tensors(self) -> list[Tensor]:
-        return [t for t in tree_leaves((self.args, self.kwargs)) if isinstance(t, Tensor)]
+        return list(_tensors((*self.args, *self.kwargs.values())))
 
     def kernel(self) -> Kernel:
         """The operation with its arguments, ready to be called."""
@@ -84,6 +84,15 @@ class Op:
             if self.func in _ARITHMETIC:
                 arguments = tuple(torch.tensor(a, dtype=torch.float64) if type(a) is float else a for a in arguments)
         return partial(func, *arguments, **self.kwargs, **dict(zip(names, self.outs, strict=True)))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among arguments or results of an ATen operation, which are nested in tuples and lists at most."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
 
 
 def key_of(tensor: Tensor) -> int:
@@ -109,6 +118,11 @@ class Recorder(TorchDispatchMode):
         self._interned: dict[tuple[Any, ...], Tensor] = {}
         self._alive: list[Tensor] = []
         self._paused = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No compiler runs in here; to say so at each operation, torch would import it first (0.7 seconds)."""
+        return False
 
     def __enter__(self) -> Recorder:
         super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
@@ -143,14 +157,17 @@ class Recorder(TorchDispatchMode):
         arguments = func._schema.arguments
         given = [*zip(arguments, args, strict=False), *((a, kwargs.get(a.name)) for a in arguments[len(args) :])]
         writes = {key_of(v) for a, v in given if a.alias_info and a.alias_info.is_write and isinstance(v, Tensor)}
-        self._record(Op(func, args, kwargs, [t for t in tree_leaves(out) if isinstance(t, Tensor)], writes))
+        self._record(Op(func, args, kwargs, list(_tensors(out)), writes))
         return out
 
     def _record(self, op: Op) -> None:
-        def own(value: Any) -> Any:
-            return self.intern(value) if isinstance(value, Tensor) else value
+        def own(value: Any) -> Any:  # what arguments of ATen operations are made of, in a fifth of tree_map's time
+            if isinstance(value, Tensor):
+                return self.intern(value)
+            return type(value)(own(v) for v in value) if isinstance(value, tuple | list) else value
 
-        op.args, op.kwargs, op.outs = tree_map(own, (op.args, op.kwargs, op.outs))
+        op.args, op.outs = own(tuple(op.args)), own(op.outs)
+        op.kwargs = {name: own(value) for name, value in op.kwargs.items()}
         op.reads |= {key_of(t) for t in op.tensors}
         self.ops.append(op)
 
@@ -174,6 +191,7 @@ class Tape:
             function touches is taken to be constant.
         into: where each output goes; an entry may be one of the inputs. None leaves an
             output where it is computed.
+        reroute: large matrix products may go to another library, whose last bits differ.
 
     ``outputs`` hold the results after each call.
 
@@ -186,6 +204,7 @@ class Tape:
         function: Callable[[], Sequence[Tensor]],
         inputs: Sequence[Tensor],
         into: Sequence[Tensor | None] | None = None,
+        reroute: bool = False,
     ) -> None:
         recorder = Recorder()
         own_inputs = [recorder.intern(t) for t in inputs]
@@ -197,6 +216,7 @@ class Tape:
         self._views = recorder.views
         self._inputs = {key_of(t) for t in own_inputs}
         ops = _needed(_varying(recorder.ops, self._inputs), results)
+        ops = rerouted(ops, recorder.intern) if reroute else ops
         for op in ops:
             if op.call is None and not op.writes:
                 op.out = out_form(op.func)
@@ -317,8 +337,7 @@ class Tape:
         ]
 
         def kernel() -> None:
-            results = [t for t in tree_leaves(run()) if isinstance(t, Tensor)]
-            for result, views in zip(results, adopters, strict=True):
+            for result, views in zip(_tensors(run()), adopters, strict=True):
                 storage = result.untyped_storage()
                 for view, offset, size, stride in views:
                     view.set_(storage, offset, size, stride)
