@@ -1,7 +1,8 @@
 """How the curvature of one chunk of data meets vectors.
 
 A kernel is built once at a point and used for every product there. ``one`` takes the parts of
-one vector, one a piece of θ; ``many`` those of k vectors, with k in front.
+one vector, one a piece of θ; ``many`` those of k vectors, with k in front. What they return is
+read before the next product.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from analysis.objective import Batch, CurvatureError, Objective, gradients
+from analysis.recorded import Recorded, agree, operations
 
 Parts = Sequence[Tensor | None]  # None for zeros
-TRUSTED = {torch.float32: 1e-3, torch.float64: 1e-8}  # how far two kernels' products may be apart, relatively
 WORTH = 1.0  # seconds to be won from which on another kernel is tried; building one takes about as long
 
 
@@ -47,32 +48,16 @@ class Retained:
         self.used = [i for i, g in enumerate(grads) if g is not None and g.requires_grad]
         self.grads = [g for g in grads if g is not None and g.requires_grad]
 
+        self.operations, self.convolves = operations(self.grads)
+
     def one(self, parts: Sequence[Tensor]) -> Parts:
-        return self._back(parts, batched=False)
-
-    def many(self, parts: Sequence[Tensor]) -> Parts:
-        return self._back(parts, batched=True)
-
-    def _back(self, parts: Sequence[Tensor], batched: bool) -> Parts:
         if not self.grads:
             return [None] * len(self.pieces)
         cotangents = [parts[i] for i in self.used]
-        return torch.autograd.grad(
-            self.grads, self.pieces, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=batched
-        )
+        return torch.autograd.grad(self.grads, self.pieces, cotangents, retain_graph=True, allow_unused=True)
 
-    def convolves(self) -> bool:
-        """Whether the graph holds a convolution."""
-        seen, todo = set(), [g.grad_fn for g in self.grads]
-        while todo:
-            node = todo.pop()
-            if node is None or node in seen:
-                continue
-            if "Convolution" in node.name():
-                return True
-            seen.add(node)
-            todo += [before for before, _ in node.next_functions]
-        return False
+    def many(self, parts: Sequence[Tensor]) -> Parts:
+        return mapped(self.one, parts)
 
 
 class Linearized:
@@ -129,19 +114,31 @@ class GaussNewton:
         self.used = [i for i, g in enumerate(back) if g is not None and g.requires_grad]
         self.back = [g for g in back if g is not None and g.requires_grad]
 
+        self.operations, _ = operations([*self.back, *([] if self.slope is None else [self.slope]), self.outputs])
+
     def one(self, parts: Sequence[Tensor]) -> Parts:
-        return self._product(parts, batched=False)
-
-    def many(self, parts: Sequence[Tensor]) -> Parts:
-        return self._product(parts, batched=True)
-
-    def _product(self, parts: Sequence[Tensor], batched: bool) -> Parts:
         if not self.back or self.slope is None or not self.slope.requires_grad:
             return [None] * len(self.pieces)
-        options: dict[str, Any] = {"retain_graph": True, "allow_unused": True, "is_grads_batched": batched}
+        options: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
         (forward,) = torch.autograd.grad(self.back, self.weight, [parts[i] for i in self.used], **options)
         (curved,) = torch.autograd.grad(self.slope, self.point, forward, **options)
         return torch.autograd.grad(self.outputs, self.pieces, curved, **options)
+
+    def many(self, parts: Sequence[Tensor]) -> Parts:
+        return mapped(self.one, parts)
+
+
+def mapped(product: Callable[[Sequence[Tensor]], Parts], parts: Sequence[Tensor]) -> Parts:
+    """A product of one vector with k of them, by vmap, which returns no None."""
+    present: list[bool] = []
+
+    def single(*vector: Tensor) -> tuple[Tensor, ...]:
+        found = product(vector)
+        present[:] = [part is not None for part in found]
+        return tuple(part for part in found if part is not None)
+
+    found = iter(torch.vmap(single)(*parts))
+    return [next(found) if here else None for here in present]
 
 
 def per_example(objective: Objective) -> Callable[[Any, Batch], Tensor]:
@@ -165,33 +162,49 @@ def hessian_kernel(method: str, expected: int, chunks: int) -> Callable[[Objecti
     Args:
         method: ``retained``, ``linearized``, ``compiled``, or ``auto``: retained, unless the
             model convolves, the products to come are worth the trial, and a linearized one
-            proves quicker on the first chunk.
+            proves quicker on the first chunk. All but ``compiled`` are recorded.
         expected: how many products will be asked for.
         chunks: how many chunks there are.
 
     Raises:
         CurvatureError: an unknown method.
     """
-    if method == "retained":
-        return Retained
-    if method in ("linearized", "compiled"):
-        return lambda objective, chunk: _trusted(Linearized(objective, chunk, method == "compiled"), objective, chunk)
-    if method != "auto":
+    if method == "compiled":
+        return lambda objective, chunk: _trusted(Linearized(objective, chunk, compiled=True), objective, chunk)
+    if method not in ("auto", "retained", "linearized"):
         raise CurvatureError(f"curvature: method must be auto, retained, linearized or compiled, got {method!r}")
-    chosen: list[Callable[[Objective, Batch], Kernel]] = []
+    chosen = [None if method == "auto" else method == "linearized"]  # whether it is linearized, once that is known
 
     def build(objective: Objective, chunk: Batch) -> Kernel:
-        if chosen:
-            return chosen[0](objective, chunk)
         plain = Retained(objective, chunk)
-        other = _quicker(plain, objective, chunk, expected, chunks) if plain.convolves() else None
-        chosen.append(Retained if other is None else Linearized)
-        return plain if other is None else other
+        if chosen[0] is None:
+            other = _quicker(plain, objective, chunk, expected, chunks) if plain.convolves else None
+            chosen[0] = other is not None
+        elif chosen[0]:
+            other = _trusted(Linearized(objective, chunk), objective, chunk, plain)
+        else:
+            other = None
+        return recorded(plain if other is None else other, objective, plain.operations, expected * chunks)
 
     return build
 
 
-def _quicker(plain: Retained, objective: Objective, chunk: Batch, expected: int, chunks: int) -> Kernel | None:
+def gauss_newton_kernel(expected: int, chunks: int) -> Callable[[Objective, Batch], Kernel]:
+    """What builds the kernel of each chunk; arguments as for :func:`hessian_kernel`."""
+
+    def build(objective: Objective, chunk: Batch) -> Kernel:
+        plain = GaussNewton(objective, chunk)
+        return recorded(plain, objective, plain.operations, expected * chunks)
+
+    return build
+
+
+def recorded(kernel: Kernel, objective: Objective, count: int, expected: int) -> Kernel:
+    """The kernel, recorded in due course; ``count`` operations make a product."""
+    return Recorded(kernel, [*objective.pieces.values(), *objective.fixed.values()], count, expected)
+
+
+def _quicker(plain: Retained, objective: Objective, chunk: Batch, expected: int, chunks: int) -> Linearized | None:
     """A linearized kernel if all the products to come take less time with it, its building counted."""
     slow = _seconds(plain, objective)
     if 0.3 * slow * expected < WORTH:
@@ -208,9 +221,9 @@ def _quicker(plain: Retained, objective: Objective, chunk: Batch, expected: int,
     return other if same and quick * expected * chunks + build * (chunks - 1) < slow * expected * chunks else None
 
 
-def _trusted(kernel: Linearized, objective: Objective, chunk: Batch) -> Kernel:
+def _trusted(kernel: Linearized, objective: Objective, chunk: Batch, plain: Retained | None = None) -> Linearized:
     """The kernel, once its products have been held against the retained graph's."""
-    if not _agree(kernel, Retained(objective, chunk), objective):
+    if not _agree(kernel, plain or Retained(objective, chunk), objective):
         raise CurvatureError(
             "curvature: the linearized or compiled product differs from the plain one; use method='retained'"
         )
@@ -219,14 +232,7 @@ def _trusted(kernel: Linearized, objective: Objective, chunk: Batch) -> Kernel:
 
 def _agree(kernel: Kernel, plain: Kernel, objective: Objective) -> bool:
     probe = list(objective.split(_probe(objective)).values())
-    pairs = list(zip(kernel.one(probe), plain.one(probe), probe, strict=True))
-    wrong = sum(float((_whole(a, like) - _whole(b, like)).square().sum()) for a, b, like in pairs)
-    size = sum(float(_whole(b, like).square().sum()) for _, b, like in pairs)
-    return wrong <= TRUSTED.get(objective.dtype, 1e-2) ** 2 * size
-
-
-def _whole(part: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if part is None else part
+    return agree(kernel.one(probe), plain.one(probe), probe)
 
 
 def _probe(objective: Objective) -> Tensor:

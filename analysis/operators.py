@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.kernels import GaussNewton, Kernel, Parts, hessian_kernel, per_example
+from analysis.kernels import Kernel, Parts, gauss_newton_kernel, hessian_kernel, per_example
 from analysis.objective import Batch, CurvatureError, Objective, gradients
 
 MEMORY = 2 << 30  # bytes of graphs that are kept
@@ -133,13 +133,13 @@ def hessian(objective: Objective, *, method: str = "auto", memory: int = MEMORY,
     return _summed(objective, hessian_kernel(method, expected, len(objective.chunks)), memory)
 
 
-def gauss_newton(objective: Objective, *, memory: int = MEMORY) -> Operator:
+def gauss_newton(objective: Objective, *, memory: int = MEMORY, expected: int = 100) -> Operator:
     """The generalized Gauss-Newton matrix JᵀHJ: J of the outputs by θ, H of the criterion by the outputs.
 
     Positive semidefinite for a convex criterion; for softmax cross-entropy it is the Fisher matrix. A
     penalty on θ is not part of it.
     """
-    return _summed(objective, GaussNewton, memory)
+    return _summed(objective, gauss_newton_kernel(expected, len(objective.chunks)), memory)
 
 
 def gradient_covariance(objective: Objective, *, centered: bool = True, memory: int = MEMORY) -> Operator:
@@ -216,7 +216,10 @@ def _put(into: list[Tensor], parts: Parts, weight: float, fresh: bool) -> None:
 
 
 def _fitting(objective: Objective, memory: int) -> int:
-    """How many chunks' graphs fit into so many bytes, by what autograd saves for the first one."""
+    """How many chunks' graphs fit into so many bytes, by what autograd saves for the first one.
+
+    The recording of a product needs about as much again.
+    """
     own = {t.untyped_storage().data_ptr() for t in objective.pieces.values()}
     saved: dict[int, int] = {}
 
@@ -229,4 +232,4 @@ def _fitting(objective: Objective, memory: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), objective.guarded():
         pieces = objective.leaves()
         gradients(objective.value_of(pieces, objective.chunks[0]), list(pieces.values()), create_graph=True)
-    return min(len(objective.chunks), memory // max(1, sum(saved.values())))
+    return min(len(objective.chunks), memory // max(1, 2 * sum(saved.values())))
