@@ -1,4 +1,4 @@
-"""Products as bare kernels: what a curvature kernel does is recorded once and replayed (``replay.tape``).
+"""Products as bare kernels: what a curvature kernel does is recorded once and replayed (``analysis.replay.tape``).
 
 At a fixed point every product runs the same operations, and much of what autograd runs does not depend
 on the vector. The recording drops that, and autograd's bookkeeping, and lets large matrix
@@ -70,7 +70,7 @@ class Recorded:
             form.spent += form.last
             return found
         calls = self.expected / max(1, block)
-        with native.used(True, build=0.3 * form.last * calls > COMPILING):
+        with native.used("compiled" if 0.3 * form.last * calls > COMPILING else "known"):
             return form.record(parts, plain)
 
 
