@@ -44,7 +44,7 @@ class Course:
         if inner is None:
             return self
         if self.examples and inner.examples:
-            raise UsageError(f"{self.who}: the examples are chosen by {inner.who} already")
+            raise UsageError(f"{self.who}: the examples are chosen by {inner.who} already; leave one of them out")
         pieces = {**inner.pieces, **self.pieces}
         return Course(self.examples or inner.examples, pieces, f"{self.who} and {inner.who}")
 

@@ -31,7 +31,7 @@ def need(who: str, made: Problem, layers: tuple[str, ...], what: str) -> None:
 def need_new(who: str, made: Problem, names: list[str], done: str) -> None:
     """Raise a UsageError where a transform's pieces are there already, or come too late to be blurred."""
     if {piece.name for piece in made.layout} & set(names):
-        raise UsageError(f"{who}: {made.name} {done} already")
+        raise UsageError(f"{who}: {made.name} {done} already; leave one {who} out")
     if SHIFT in made.step_pieces:
         raise UsageError(f"{who}: {made.name} blurs the parameters that it has now; write continuation({who}(...))")
 

@@ -50,7 +50,8 @@ def skip_connections(problem: Problem, every: Count = 1) -> Problem:
     pairs = {to: frm for frm, to in zip(names, names[every:], strict=False) if len(shape[frm]) == len(shape[to])}
     if not pairs:
         raise UsageError(
-            f"{who}: {inner.name} has no two hidden layers of one kind (images, vectors) that are {every} apart"
+            f"{who}: {inner.name} has no two hidden layers of one kind (images, vectors) that are {every} apart; "
+            "choose another distance, every=..."
         )
     scales = {to: f"{to}.skip" for to in pairs}
     need_new(who, inner, list(scales.values()), "has skip connections")

@@ -42,9 +42,12 @@ def continuation(
 
     inner = problem
     if SHIFT in inner.step_pieces:
-        raise UsageError(f"continuation: {inner.name} is blurred already")
+        raise UsageError(f"continuation: {inner.name} is blurred already; leave one continuation out")
     if inner.carry:
-        raise UsageError(f"continuation: {inner.name} carries a state on, of which there would be one for each draw")
+        raise UsageError(
+            f"continuation: {inner.name} carries a state on, of which there would be one for each draw; carry=False "
+            "begins every sequence anew"
+        )
 
     def drawn(k: int, stream: Stream) -> Tensor:
         spread = sigma * (1 - progress(k, steps, stages))
@@ -94,7 +97,7 @@ def annealed(problem: Problem, steps: Count = 1000, stages: Count = 10) -> Probl
 
     inner = problem
     if SHARE in inner.step_pieces:
-        raise UsageError(f"annealed: {inner.name} is annealed already")
+        raise UsageError(f"annealed: {inner.name} is annealed already; leave one annealed out")
     if not nonlinearities(inner):
         raise UsageError(
             f"annealed: {inner.name} has no hidden units with a nonlinearity to begin without; take a net that has, "

@@ -91,7 +91,7 @@ def l2(problem: Problem, decay: NonNegative = 1e-4) -> Problem:
     inner = problem
     weights = [piece.name for piece in inner.layout if piece.role in ("weight", "other")]
     if not weights:
-        raise UsageError(f"l2: {inner.name} has no weights")
+        raise UsageError(f"l2: {inner.name} has neither weights nor coordinates to keep small; take it without")
 
     def penalty(pieces: Pieces) -> Tensor:
         total = 0.5 * decay * torch.stack([pieces[name].square().sum() for name in weights]).sum()

@@ -39,7 +39,7 @@ def weights(draw: Draw) -> Initializer:
 
     def start(problem: Problem, generator: Generator) -> Tensor:
         if not any(piece.role == "weight" for piece in problem.layout):
-            raise NotApplicable(f"{problem.name} has no layers, only a start of its own")
+            raise NotApplicable(f"{problem.name} has no weights to draw, only a start of its own; take default")
         return starts.start(problem.layout, draw)(generator)
 
     return start

@@ -32,7 +32,10 @@ def biased(initializer: Initializer, bias: Annotated[Bias, In(bias)]) -> Initial
 
     def start(problem: Problem, generator: Generator) -> Tensor:
         theta = inner(problem, generator).clone()
-        bias(problem, problem.layout.split(theta))
+        try:
+            bias(problem, problem.layout.split(theta))
+        except NotApplicable as reason:
+            raise NotApplicable(f"{reason}; leave that rule for biases out") from None
         return theta
 
     return start
@@ -45,7 +48,7 @@ def zero() -> Bias:
     def rule(problem: Problem, pieces: Pieces) -> None:
         names = [piece.name for piece in problem.layout if piece.role == "bias"]
         if not names:
-            raise NotApplicable(f"{problem.name} has no biases")
+            raise NotApplicable(f"{problem.name} has no biases to set")
         for name in names:
             pieces[name].zero_()
 
@@ -63,7 +66,7 @@ def relu(value: Real = 0.1) -> Bias:
     def rule(problem: Problem, pieces: Pieces) -> None:
         names = [f"{layer}.bias" for layer in problem.hidden if f"{layer}.bias" in pieces]
         if problem.activation != "relu" or not names:
-            raise NotApplicable(f"{problem.name} has no ReLU layers with biases")
+            raise NotApplicable(f"{problem.name} has no ReLU layers with biases, which relu sets")
         for name in names:
             pieces[name].fill_(value)
 
@@ -90,12 +93,16 @@ def marginal() -> Bias:
         if not target.is_floating_point():
             counts = torch.bincount(target.flatten().cpu(), minlength=len(pieces[name])).float().clamp(min=0.5)
             if len(counts) > len(pieces[name]):
-                raise NotApplicable(f"{problem.name} has labels above its {len(pieces[name])} outputs")
+                raise NotApplicable(
+                    f"{problem.name} has labels above its {len(pieces[name])} outputs, so that their shares are no bias"
+                )
             pieces[name].copy_((counts / counts.sum()).log())
         elif target.shape[1:] == outputs.shape[1:]:
             pieces[name].copy_(target.flatten(0, -2).mean(0))
         else:
-            raise NotApplicable(f"{problem.name} has targets of another shape than its outputs")
+            raise NotApplicable(
+                f"{problem.name} has targets of another shape than its outputs, so that their mean is no bias"
+            )
 
     return rule
 
@@ -114,7 +121,7 @@ def _output_bias(problem: Problem, pieces: Pieces) -> tuple[str, Tensor]:
             raised = problem.outputs({**at, piece.name: at[piece.name] + 1}, batch)
             if torch.allclose(raised - outputs, torch.ones_like(outputs), atol=1e-3):
                 return piece.name, outputs
-    raise NotApplicable(f"{problem.name} has no biases that add to its outputs")
+    raise NotApplicable(f"{problem.name} has no biases that add to its outputs, as marginal asks")
 
 
 @bias(section="8.4, 10.10.1", reference="Gers et al. 2000; Jozefowicz et al. 2015")
@@ -130,7 +137,7 @@ def forget_gate(value: Real = 1.0) -> Bias:
     def rule(problem: Problem, pieces: Pieces) -> None:
         cells = [p.name.removesuffix(".hidden") for p in problem.layout if p.recurrent and p.gates == LSTM_GATES]
         if not cells:
-            raise NotApplicable(f"{problem.name} has no LSTM")
+            raise NotApplicable(f"{problem.name} has no LSTM, whose forget gate could be opened")
         for cell in cells:
             of_sums = f"{cell}.bias" if f"{cell}.bias" in pieces else f"{cell}.beta"  # where the sums are normalized
             pieces[of_sums].chunk(LSTM_GATES)[1].fill_(value)
@@ -149,7 +156,7 @@ def precision(value: Positive = 1.0) -> Bias:
     def rule(problem: Problem, pieces: Pieces) -> None:
         names = [piece.name for piece in problem.layout if piece.role == "precision"]
         if not names:
-            raise NotApplicable(f"{problem.name} learns no precision")
+            raise NotApplicable(f"{problem.name} learns no precision, as that of gaussian_regression")
         for name in names:
             pieces[name].fill_(math.log(value))
 

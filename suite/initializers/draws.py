@@ -113,10 +113,16 @@ def random_walk(gain: Positive | None = None) -> Initializer:
 
     def start(problem: Problem, generator: Generator) -> Tensor:
         if any(piece.recurrent for piece in problem.layout):
-            raise NotApplicable(f"{problem.name} has recurrent layers, whose steps all go by the same weights")
+            raise NotApplicable(
+                f"{problem.name} has recurrent layers, whose steps all go by the same weights; take orthogonal or "
+                "identity"
+            )
         if gain is None and problem.activation not in WALKS:
             said = f"has {problem.activation} units" if problem.activation else "does not say its nonlinearity"
-            raise NotApplicable(f"{problem.name} {said}; gain is known for {' and '.join(WALKS)} only, so give it")
+            raise NotApplicable(
+                f"{problem.name} {said}; gain is known for {' and '.join(WALKS)} only; give it, as in "
+                "random_walk(gain=1.2)"
+            )
 
         def draw(weight: Tensor, piece: Piece, generator: Generator) -> None:
             g = WALKS[str(problem.activation)](piece.fan_in) if gain is None else gain

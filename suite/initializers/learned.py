@@ -212,8 +212,8 @@ def transfer(
         mine, theirs = _layers(problem)[:layers], _layers(other)[:layers]
         if [shapes for _, shapes in mine] != [shapes for _, shapes in theirs] or len(mine) < layers:
             raise NotApplicable(
-                f"the first {layers} layers of {problem.name} have shapes {[s for _, s in mine]}, "
-                f"those of {other.name} {[s for _, s in theirs]}"
+                f"the first {layers} of {problem.name}'s layers have shapes {[s for _, s in mine]}, those of "
+                f"{other.name} {[s for _, s in theirs]}; take fewer layers, or a source that begins in the same way"
             )
         theta = inner(problem, generator).clone()
         first = _default(other, generator)

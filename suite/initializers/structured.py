@@ -72,12 +72,12 @@ def delta_orthogonal(gain: Positive = 1.0) -> Initializer:
     def start(problem: Problem, generator: Generator) -> Tensor:
         kernels = [p for p in problem.layout if p.role == "weight" and len(p.shape) > 2]
         if not kernels:
-            raise NotApplicable(f"{problem.name} has no convolutions")
+            raise NotApplicable(f"{problem.name} has no convolutions, whose kernels this start makes; take orthogonal")
         for kernel in kernels:
             if kernel.shape[0] < kernel.shape[1]:
                 raise NotApplicable(
                     f"{kernel.name} of {problem.name} has more inputs ({kernel.shape[1]}) than outputs "
-                    f"({kernel.shape[0]}), so it cannot keep lengths"
+                    f"({kernel.shape[0]}), so it cannot keep lengths; take orthogonal"
                 )
         return draw(problem, generator)
 
@@ -124,7 +124,9 @@ def identity(scale: Positive = 1.0) -> Initializer:
 
     def start(problem: Problem, generator: Generator) -> Tensor:
         if not any(piece.recurrent for piece in problem.layout):
-            raise NotApplicable(f"{problem.name} has no recurrent layers")
+            raise NotApplicable(
+                f"{problem.name} has no recurrent layers, whose matrices this start makes; take orthogonal"
+            )
         return weights(draw)(problem, generator)
 
     return start

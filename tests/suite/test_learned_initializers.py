@@ -188,7 +188,9 @@ def test_transfer_copies_the_first_layers_and_no_others():
     plain, _ = drawn("default", on)
     alike = {name.partition(".")[0] for name in pieces if torch.equal(pieces[name], plain[name])}
     assert alike == {"layer3", "layer4", "layer5"} and spent.counts["steps"] == 50
-    with pytest.raises(NotApplicable, match="the first 3 layers of digits_deep_mlp have shapes"):
+    with pytest.raises(
+        NotApplicable, match=r"the first 3 of digits_deep_mlp's layers have shapes .* take fewer layers"
+    ):
         drawn(f"transfer({source}, layers=3)", on)
 
 
@@ -215,7 +217,7 @@ def test_rehearsed_everywhere_they_apply_or_say_why_not(spec, place):
         pieces, spent = drawn(spec, on, rehearsed=True)
     except NotApplicable as error:
         reason = str(error)
-        assert on.name in reason
+        assert on.name in reason and ";" in reason  # what to do
         return
     assert not spent.counts and all(piece.isfinite().all() for piece in pieces.values())
 

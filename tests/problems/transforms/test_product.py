@@ -44,7 +44,7 @@ def made(text: str) -> Problem | None:
         return built(text)
     except UsageError as error:
         told = str(error)
-    assert told.partition(":")[0] in TRANSFORMS and len(told) > 30, told
+    assert told.partition(":")[0] in TRANSFORMS and ";" in told, told  # who, why, and behind ; what to do
     return None
 
 
