@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from analysis.replay import native
+from analysis.replay import graphs, native
 from analysis.replay.tape import Kernel
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
@@ -56,8 +56,8 @@ class Cost:
         peak, bandwidth: what the machine does at best, in operations and bytes per second.
         traffic: bytes that the update must move, each array once: θ and the gradient read, θ
             written, the state read and written.
-        replayed: seconds of a step replayed as a CUDA graph, without what launching its kernels
-            costs; None on a processor.
+        replayed: seconds of a step whose kernels are all replayed as one CUDA graph, without what launching
+            them costs; None on a processor.
     """
 
     problem: str
@@ -158,7 +158,7 @@ def measure(
         peak=matmul_peak(device, theta.dtype),
         bandwidth=copy_bandwidth(device),
         traffic=3 * theta.numel() * theta.element_size() + 2 * state,
-        replayed=replayed(step.whole, device, seconds / ROUNDS),
+        replayed=_replayed(made, spec, size, device, seconds / ROUNDS),
         environment=environment(device),
     )
 
@@ -325,6 +325,14 @@ def held(state: Any) -> list[Tensor]:
 
 def _float(made: Problem) -> torch.dtype:
     return next((t.dtype for t in made.train.tensors if t.is_floating_point()), torch.float32)
+
+
+def _replayed(made: Problem, spec: Spec, size: int, device: str, seconds: float) -> float | None:
+    """Seconds of a step as one CUDA graph; None on a processor, or where steps look at values."""
+    if not device.startswith("cuda"):
+        return None
+    with graphs.used(False):  # a graph cannot be captured within another
+        return replayed(_Step(made, spec, size).whole, device, seconds)
 
 
 def _rounds(step: _Step, seconds: float, device: str) -> tuple[list[float], dict[str, list[float]]]:

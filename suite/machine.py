@@ -27,31 +27,38 @@ def timer(action: Callable[[], Any]) -> Timer:
 def device_seconds(action: Callable[[], Any], device: str, seconds: float, cold: bool = False) -> float:
     """Median seconds of a call, measured for about ``seconds``.
 
-    A processor is timed by torch's blocked autorange. An accelerator is timed by its own events, one pair
-    for each call; its clocks are left alone.
+    A processor is timed by torch's blocked autorange. An accelerator is timed by its own events, a pair
+    around as many calls as take a millisecond or two, so that launching goes on while it works, as in a
+    training loop; its clocks are left alone.
 
     Args:
-        cold: before each call on an accelerator, overwrite more than its L2 cache holds, so that the call does
-            not find there what the one before it left, as it would in no training loop.
+        cold: before each call on an accelerator, which is then timed by itself, overwrite more than its L2
+            cache holds, so that it does not find there what the one before it left.
     """
     if not device.startswith("cuda"):
         return timer(action).blocked_autorange(min_run_time=seconds).median
     scratch = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
-    for _ in range(3):
+    for _ in range(5):  # kernels are captured at the third call
         action()
-    torch.cuda.synchronize(device)
+    calls = 1 if cold else max(1, round(2e-3 / _between(action, 1, device)))
     times: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds or len(times) < 5:
         if cold:
             scratch.zero_()
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        first.record()
-        action()
-        last.record()
-        torch.cuda.synchronize(device)
-        times.append(first.elapsed_time(last) / 1e3)
+        times.append(_between(action, calls, device) / calls)
     return statistics.median(times)
+
+
+def _between(action: Callable[[], Any], calls: int, device: str) -> float:
+    """Seconds between two events around some calls on an accelerator."""
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    for _ in range(calls):
+        action()
+    last.record()
+    torch.cuda.synchronize(device)
+    return max(first.elapsed_time(last), 1e-4) / 1e3
 
 
 def replayed(action: Callable[[], Any], device: str, seconds: float) -> float | None:

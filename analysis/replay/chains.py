@@ -88,11 +88,11 @@ def _fits(op: Op, first: Op, dynamic: set[int]) -> bool:
     if not op.pointwise or len(op.outs) != 1 or not supported(op) or len(first.outs) != 1:
         return False
     out, shape = op.outs[0], first.outs[0].size()
-    if out.dim() != 2 or out.size() != shape or out.stride(1) != 1 or out.device.type != "cpu":
+    if out.dim() != 2 or out.size() != shape or out.stride(1) != 1 or out.device.type not in ("cpu", "cuda"):
         return False
     if out.dtype not in (torch.float32, torch.float64, torch.bool) or dynamic & {key_of(out), *op.reads}:
         return False
-    return all(_operand(t, shape) for t in op.tensors)
+    return all(t.device == out.device and _operand(t, shape) for t in op.tensors)
 
 
 def _operand(tensor: Tensor, shape: torch.Size) -> bool:

@@ -8,6 +8,7 @@ kernels (but for the square root, where PyTorch may call a library that rounds t
 otherwise; ours is the correctly rounded one). Each compiled chain is held against the
 kernels on random numbers before it is used. Without a compiler the chain runs kernel by
 kernel over blocks, with the same bits (``analysis.replay.blocks``); ``SUITE_NATIVE=0`` asks for that.
+On a GPU the loop is a CUDA kernel (``analysis.replay.native_cuda``), or the kernels run one by one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.replay import native_cuda
 from analysis.replay.blocks import Kernel, blocked
 from analysis.replay.folders import cache_folder
 from analysis.replay.machine import processor
@@ -55,7 +57,7 @@ _TEMPLATES: dict[Any, str] = {
     aten.neg.default: "-{0}",
     aten.abs.default: "ABS({0})",
     aten.sqrt.default: "SQRT({0})",
-    aten.rsqrt.default: "1 / SQRT({0})",
+    aten.rsqrt.default: "RSQRT({0})",
     aten.reciprocal.default: "1 / {0}",
     aten.sign.default: "(REAL)(({0} > 0) - ({0} < 0))",
     aten.gt.Scalar: "{0} > {1}",
@@ -108,27 +110,29 @@ def calls(chain: Chain) -> list[Kernel]:
     """The chain in the quickest form that can be had here."""
     form = _form.get()
     call = compiled(chain) if form in ("compiled", "known") else None
-    if call is None and form != "kernels" and not any(op.func in _FUSED for op in chain.ops):
+    plain = form == "kernels" or chain.ops[0].outs[0].is_cuda
+    if call is None and not plain and not any(op.func in _FUSED for op in chain.ops):
         call = blocked(chain)
     return [op.kernel() for op in chain.ops] if call is None else [call]
 
 
 def compiled(chain: Chain) -> Kernel | None:
     """The chain as one call, or None where it cannot be had."""
-    program = _Program(chain)
-    if program.real is None or (_form.get() == "known" and not _known(program.source)):
+    program = Program(chain)
+    if program.real is None or (_form.get() == "known" and not program.cuda and not _known(program.source)):
         return None
-    function = _function(program.source)
+    function = native_cuda.function(program.source) if program.cuda else _function(program.source)
     if function is None or not _trusted(program.source, program, function):
         return None
     return program.bind(function)
 
 
-class _Program:
-    """The C text of a chain, and the operands in the order in which the text takes them."""
+class Program:
+    """The text of a chain, in C or CUDA, and the operands in the order in which the text takes them."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, cuda: bool | None = None) -> None:
         self.ops = chain.ops
+        self.cuda = chain.ops[0].outs[0].is_cuda if cuda is None else cuda
         self.rows, self.columns = chain.ops[0].outs[0].size()
         self.matrices: list[Tensor] = []  # operands [lanes, n] that are read before they are written
         self.scalars: list[Tensor] = []  # operands of one number (per lane)
@@ -136,9 +140,9 @@ class _Program:
         reals = {t.dtype for op in chain.ops for t in (*op.tensors, *op.outs)} - {torch.bool}
         self.real = {torch.float32: "float", torch.float64: "double"}.get(reals.pop()) if len(reals) == 1 else None
         self._names: dict[tuple[Any, ...], str] = {}
-        lines = [self._line(i, op) for i, op in enumerate(chain.ops)] if self.real else []
-        kept = self._kept(chain) if self.real else []
-        self.source = self._text(lines, kept) if self.real else ""
+        self.lines = [self._line(i, op) for i, op in enumerate(chain.ops)] if self.real else []
+        self.stored = self._kept(chain) if self.real else []  # the names of what the results get
+        self.source = "" if not self.real else native_cuda.text(self) if self.cuda else self._text()
 
     @staticmethod
     def _place(tensor: Tensor) -> tuple[Any, ...]:
@@ -147,8 +151,10 @@ class _Program:
     def _line(self, i: int, op: Op) -> str:
         operands = [self._operand(value) for value in op.args]
         self._names[self._place(op.outs[0])] = f"v{i}"
-        kind = "int" if op.outs[0].dtype == torch.bool else "REAL"
-        return f"{kind} v{i} = {_TEMPLATES[op.func].format(*operands)};"
+        template = _TEMPLATES[op.func]
+        if self.cuda and op.func is aten.div.Tensor and not isinstance(op.args[1], Tensor):
+            template = "{0} * (1 / {1})"  # as PyTorch's kernel divides by a number there
+        return f"{self.kind_of(op.outs[0])} v{i} = {template.format(*operands)};"
 
     def _operand(self, value: Any) -> str:
         if not isinstance(value, Tensor):
@@ -165,36 +171,44 @@ class _Program:
         return self._names[place]
 
     def _kept(self, chain: Chain) -> list[str]:
-        """The stores: the last value of each storage that is wanted afterwards."""
+        """The names of the last value of each storage that is wanted afterwards."""
         last = {self._place(op.outs[0]): op.outs[0] for op in chain.ops}
-        lines = []
-        for place, out in last.items():
-            if place[0] in chain.keep:
-                lines.append(f"(({self._c_type(out)}*)y{len(self.results)})[j] = {self._names[place]};")
-                self.results.append(out)
-        return lines
+        kept = {place: out for place, out in last.items() if place[0] in chain.keep}
+        self.results += kept.values()
+        return [self._names[place] for place in kept]
 
-    def _c_type(self, tensor: Tensor) -> str:
+    @staticmethod
+    def type_of(tensor: Tensor) -> str:
+        """The type of a tensor's numbers in memory."""
         return "unsigned char" if tensor.dtype == torch.bool else "REAL"
 
-    def _text(self, lines: list[str], stores: list[str]) -> str:
-        pointers, loads = [], []
-        for i, t in enumerate(self.matrices):
-            pointers.append(f"const {self._c_type(t)}* p{i} = (const {self._c_type(t)}*)at[{i}] + i * stride[{i}];")
-            loads.append(f"{'int' if t.dtype == torch.bool else 'REAL'} x{i} = p{i}[j];")
-        base = len(self.matrices)
-        for i, t in enumerate(self.scalars):
-            k = base + i
-            kind = "int" if t.dtype == torch.bool else "REAL"
-            pointers.append(f"const {kind} s{i} = ((const {self._c_type(t)}*)at[{k}])[i * stride[{k}]];")
-        base += len(self.scalars)
-        for i, t in enumerate(self.results):
-            pointers.append(f"{self._c_type(t)}* y{i} = ({self._c_type(t)}*)at[{base + i}] + i * stride[{base + i}];")
-        body = "\n      ".join([*loads, *lines, *stores])
+    @staticmethod
+    def kind_of(tensor: Tensor) -> str:
+        """The type of a tensor's numbers at work."""
+        return "int" if tensor.dtype == torch.bool else "REAL"
+
+    def pointer(self, i: int) -> str:
+        """The name of where an operand's row begins: p of a matrix, q of a number, y of a result."""
+        for letter, tensors in (("p", self.matrices), ("q", self.scalars), ("y", self.results)):
+            if i < len(tensors):
+                return f"{letter}{i}"
+            i -= len(tensors)
+        raise IndexError(i)
+
+    def _text(self) -> str:
+        pointers = [
+            f"{self.type_of(t)}* {self.pointer(i)} = ({self.type_of(t)}*)at[{i}] + i * stride[{i}];"
+            for i, t in enumerate(self.operands())
+        ]
+        pointers += [f"const {self.kind_of(t)} s{i} = *q{i};" for i, t in enumerate(self.scalars)]
+        loads = [f"{self.kind_of(t)} x{i} = p{i}[j];" for i, t in enumerate(self.matrices)]
+        stores = [f"y{i}[j] = {name};" for i, name in enumerate(self.stored)]
+        body = "\n      ".join([*loads, *self.lines, *stores])
         suffix = "f" if self.real == "float" else ""
         return f"""#include <math.h>
 #define REAL {self.real}
 #define SQRT sqrt{suffix}
+#define RSQRT(x) (1 / SQRT(x))
 #define ABS fabs{suffix}
 #define FMA fma{suffix}
 #ifdef __clang__
@@ -219,6 +233,8 @@ void chain(long rows, long columns, void** at, const long* stride) {{
     def bind(self, function: Any, operands: list[Tensor] | None = None) -> Kernel:
         """The call on the operands' fixed addresses (or on others in their place)."""
         tensors = operands or self.operands()
+        if self.cuda:
+            return native_cuda.bound(function, self.rows, self.columns, tensors)
         addresses = (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
         strides = (ctypes.c_long * len(tensors))(*(t.stride(0) if t.dim() == 2 and len(t) > 1 else 0 for t in tensors))
         return partial(function, self.rows, self.columns, addresses, strides)
@@ -229,24 +245,25 @@ def _exact_sqrt(x: Tensor) -> Tensor:
         return torch.from_numpy(np.sqrt(x.numpy()))
 
 
-_EXACT = {aten.sqrt.default: _exact_sqrt, aten.rsqrt.default: lambda x: 1 / _exact_sqrt(x)}
+_EXACT_ON_CPU = {aten.sqrt.default: _exact_sqrt, aten.rsqrt.default: lambda x: 1 / _exact_sqrt(x)}
 _verdicts: dict[str, bool] = {}
 
 
-def _trusted(source: str, program: _Program, function: Any) -> bool:
+def _trusted(source: str, program: Program, function: Any) -> bool:
     """Whether a compiled chain gives PyTorch's bits on random numbers; looked at once per process."""
     if source not in _verdicts:
         stream = torch.Generator().manual_seed(0)
+        exact = {} if program.cuda else _EXACT_ON_CPU
         fresh: dict[tuple[Any, ...], Tensor] = {}
         for tensor in program.operands()[: len(program.matrices) + len(program.scalars)]:
-            drawn = torch.empty(tensor.size(), dtype=torch.float64)
-            drawn.normal_(generator=stream)
-            fresh[program._place(tensor)] = drawn > 0 if tensor.dtype == torch.bool else drawn.to(tensor.dtype)
+            drawn = torch.empty(tensor.size(), dtype=torch.float64).normal_(generator=stream)
+            drawn = drawn > 0 if tensor.dtype == torch.bool else drawn.to(tensor.dtype)
+            fresh[program._place(tensor)] = _laid_as(tensor, drawn)
         inputs = list(fresh.values())
-        results = [torch.zeros(t.size(), dtype=t.dtype) for t in program.results]
+        results = [_laid_as(t, torch.zeros(t.size(), dtype=t.dtype)) for t in program.results]
         for op in program.ops:
             args = [fresh[program._place(a)] if isinstance(a, Tensor) else a for a in op.args]
-            fresh[program._place(op.outs[0])] = _EXACT.get(op.func, op.func)(*args, **op.kwargs)
+            fresh[program._place(op.outs[0])] = exact.get(op.func, op.func)(*args, **op.kwargs)
         program.bind(function, [*inputs, *results])()
         wanted = [fresh[program._place(t)] for t in program.results]
         _verdicts[source] = all(
@@ -256,6 +273,13 @@ def _trusted(source: str, program: _Program, function: Any) -> bool:
         if not _verdicts[source]:
             _tell()
     return _verdicts[source]
+
+
+def _laid_as(tensor: Tensor, content: Tensor) -> Tensor:
+    """The content in memory of its own that is laid out as a tensor's is, and where that lies."""
+    if 0 in tensor.stride():  # one number for all, which cannot be written as many
+        return content.to(tensor.device)
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device).copy_(content)
 
 
 @cache

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from analysis.replay import graphs
 from analysis.replay.chains import chained
 from analysis.replay.native import calls
 from analysis.replay.out_forms import OWN_FORMS, out_form
@@ -231,7 +232,10 @@ class Tape:
         }
         fixed |= {key for op in ops if op.call for key in op.reads}
         self._share_buffers(ops, fixed)
-        self.program = [*self._kernels(ops, fixed), *copies]
+        device = self.outputs[0].device if self.outputs else torch.device("cpu")
+        self.program = graphs.stretches(
+            [*self._kernels(ops, fixed), *copies], [op.call for op in ops if op.call is not None], device
+        )
 
     def __call__(self) -> None:
         """Run the kernels on what the inputs hold now."""

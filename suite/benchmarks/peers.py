@@ -31,16 +31,16 @@ def hand_loop(
     problem: Problem, make: Callable[[Any], torch.optim.Optimizer], batch: int, steps: int
 ) -> Callable[[], None]:
     """``steps`` steps of the usual loop: minibatches indexed from tensors, ``nn.Module``, ``torch.optim``."""
-    model = module_of(problem)
-    optimizer = make(model.parameters())
     x, y = problem.train.tensors
+    model = module_of(problem).to(x.device)
+    optimizer = make(model.parameters())
     loss: Callable[[Tensor, Tensor], Tensor] = (
         nn.functional.mse_loss if y.is_floating_point() else nn.functional.cross_entropy
     )
 
     def run() -> None:
         for _ in range(steps):
-            index = torch.randint(len(x), (batch,))
+            index = torch.randint(len(x), (batch,), device=x.device)
             optimizer.zero_grad()
             loss(model(x[index]), y[index]).backward()
             optimizer.step()

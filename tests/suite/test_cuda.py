@@ -1,0 +1,138 @@
+"""A GPU trains and measures as a processor does; skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from analysis.replay import graphs, native
+from problems.names import UsageError, parse
+from problems.problem import problem
+from suite import cost, updates
+from suite.cli import cli
+from suite.engine import train
+from suite.lanes import lanes_of
+from suite.optimizers import optimizer
+from suite.spec import Run
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
+NAMES = [e.name for e in optimizer if not any(p.required for p in e.parameters)]
+STRATEGIES = [
+    "polyak(clip(adam))",
+    "lookahead(momentum)",
+    "sam(sgd)",
+    "gradient_noise(sgd)",
+    "sgd(lr=cosine(value=0.1, steps=40))",
+]
+
+
+def _trained(text, steps, device, dtype, kind="mlp", lanes=3):
+    made = problem.build(problem.bind(TINY + kind)).to(device, dtype)
+    starts = [made.start(torch.Generator().manual_seed(seed)) for seed in range(lanes)]
+    theta = torch.stack(starts).to(device, dtype)
+    group = lanes_of(made, [parse(str(optimizer.bind(text)))] * lanes, theta, list(range(lanes)), 16, "reshuffle")
+    for k in range(steps):
+        group.step(k)
+    assert not group.errors
+    return group.theta.cpu(), group
+
+
+@pytest.mark.parametrize("text", [*NAMES, *STRATEGIES])
+def test_steps_are_those_of_the_processor(text):
+    """To rounding in float64, over steps that are launched one by one, captured and replayed."""
+    on_gpu, _ = _trained(text, 6, "cuda", torch.float64)
+    on_cpu, _ = _trained(text, 6, "cpu", torch.float64)
+    assert torch.allclose(on_gpu, on_cpu, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "rnn"])
+@pytest.mark.parametrize("text", ["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", *STRATEGIES])
+def test_captured_and_compiled_kernels_have_the_bits_of_the_kernels(text, kind, monkeypatch):
+    captured, capture = [], graphs.Captured._capture
+    monkeypatch.setattr(graphs.Captured, "_capture", lambda self: captured.append(capture(self)) or captured[-1])
+    with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        quick, _ = _trained(text, 12, "cuda", torch.float32, kind)
+        assert captured and all(captured)
+        again, _ = _trained(text, 12, "cuda", torch.float32, kind)
+        with graphs.used(False):
+            launched, _ = _trained(text, 12, "cuda", torch.float32, kind)
+        with native.used("kernels"):
+            kernels, _ = _trained(text, 12, "cuda", torch.float32, kind)
+    forms = {"again": again, "launched": launched, "kernels": kernels}
+    assert {form: (theta - quick).abs().max().item() for form, theta in forms.items()} == dict.fromkeys(forms, 0.0)
+
+
+def test_a_chain_is_one_kernel():
+    x, y = (torch.rand(3, 1000, device="cuda") for _ in range(2))
+    from analysis.replay.tape import Tape
+
+    tape = Tape(lambda: [(x * 0.9 + y.sqrt() / 3.0) / (y + 1e-8)], [x, y], [x])
+    assert len(tape.program) == 1
+
+
+def test_kernels_that_wait_for_the_device_are_launched_one_by_one():
+    x, seen = torch.zeros(4, device="cuda"), []
+    program = [partial(x.add_, 1.0), lambda: seen.append(x.sum().item())]
+    (stretch,) = graphs.stretches(program, [], x.device)
+    for _ in range(5):
+        stretch()
+    assert seen[-1] == 20.0 and x.tolist() == [5.0] * 4 and stretch.graph is None
+    assert torch.rand(3, device="cuda").isfinite().all()  # what was captured in vain has left nothing behind
+
+
+LONG = {"mnist_pixels_lstm"}  # 784 steps of a recurrence, whose recording takes minutes
+
+
+@pytest.mark.parametrize("name", [e.name for e in problem if not any(p.required for p in e.parameters)])
+def test_each_problem_trains(name):
+    if name in LONG:
+        pytest.skip("takes minutes")
+    try:
+        made = problem.build(problem.bind(name))
+    except UsageError as missing:
+        pytest.skip(str(missing))
+    found = {}
+    for device in ("cpu", "cuda"):
+        run = Run(str(problem.bind(name)), str(optimizer.bind("adam")), steps=3, eval_every=3, device=device,
+                  batch_size=min(made.batch_size, 16))  # fmt: skip
+        train([run], on_result=lambda result: found.update({result.run.device: result}))
+    assert found["cuda"].status == found["cpu"].status == "done", found["cuda"].detail
+    for measure in ("final_train_loss", "final_valid_loss"):
+        if measure in found["cpu"].summary:
+            assert found["cuda"].summary[measure] == pytest.approx(found["cpu"].summary[measure], rel=2e-2, abs=1e-4)
+
+
+def test_the_cost_of_a_step_has_parts_and_a_replay():
+    found = cost.measure("digits_mlp", "adam", device="cuda", seconds=0.5)
+    assert set(found.parts) == set(cost.PARTS) and all(v >= 0 for v in found.parts.values())
+    assert found.replayed is not None and found.replayed > 0 and found.memory
+    assert found.environment["device"] == torch.cuda.get_device_name()
+
+
+def test_updates_are_measured_in_every_form():
+    found = updates.measure("adam", 10_000, device="cuda", seconds=0.1)
+    assert {each.form for each in found} == set(updates.FORMS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["spectrum", TINY + "mlp", "adam", "--at", "0,5", "--top", "3", "--bottom", "2", "--density"],
+        ["trace", TINY + "mlp", "adam", "--steps", "20"],
+        ["run", TINY + "rnn", "adam", "--steps", "20", "--timed"],
+        ["compare", "--problems", TINY + "mlp", "--optimizers", "adam", "--steps", "20", "--trials", "2"],
+        ["landscape", "line", TINY + "mlp", "adam", "--steps", "10"],
+    ],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_commands_work_there(command, tmp_path):
+    options = [] if command[0] in ("spectrum", "landscape") else ["--results", str(tmp_path)]
+    done = CliRunner().invoke(cli, [*command, "--device", "cuda", "--json", "--quiet", *options])
+    assert done.exit_code == 0, done.output + str(done.exception)
+    assert json.loads(done.stdout)
