@@ -13,11 +13,10 @@ from problems.course import Course, Stream
 from problems.heads import head_on
 from problems.names import Spec
 from problems.parameters import In, spec
-from problems.problem import Batch, Data, Pieces, Problem
+from problems.problem import Batch, Pieces, Problem
 from suite.initializers.base import Initializer, NotApplicable, initializer
 from suite.initializers.learning import (
     activations,
-    all_activations,
     below,
     few,
     goes_by,
@@ -126,9 +125,6 @@ def denoising(net: Problem, theta: Tensor, layer: str, before: str, masked: floa
         coded = activations(net, pieces, (x, *batch[1:]), layer, seen)
         return torch.stack([decoder(pieces, coded), clean])
 
-    def criterion(outputs: Tensor, batch: Batch) -> Tensor:
-        return (outputs[0] - outputs[1]).square().flatten(1).sum(1).mean()
-
     return part_of(
         net,
         theta,
@@ -136,9 +132,14 @@ def denoising(net: Problem, theta: Tensor, layer: str, before: str, masked: floa
         decoder.pieces,
         name=f"{layer} of {net.name}",
         predict=predict,
-        criterion=criterion,
+        criterion=lambda outputs, batch: apart(outputs),
         course=Course(pieces={"mask": mask}, who="pretraining"),
     )
+
+
+def apart(outputs: Tensor) -> Tensor:
+    """Of two activations [2, batch, …] the squared distance, a mean over examples."""
+    return (outputs[0] - outputs[1]).square().flatten(1).sum(1).mean()
 
 
 @initializer(section="8.7.4", reference="Bengio et al. 2007; Belilovsky et al. 2019")
@@ -269,47 +270,53 @@ def hints(
     inner = initializer
 
     def start(problem: Problem, generator: Generator) -> Tensor:
-        import torch
-
         wide = registry.build(teacher).to(problem.like.device, problem.like.dtype)
-        if not torch.equal(wide.train.tensors[0].flatten(1), problem.train.tensors[0].flatten(1)):
+        if not _same(wide.train.tensors[0], problem.train.tensors[0]):
             raise NotApplicable(
                 f"the teacher {wide.name} has other training examples than {problem.name}; take one on the same data"
             )
         hinted, led = _chosen(wide, hint), _chosen(problem, guided)
         theta = inner(problem, generator).clone()
         known = trained(wide, optimizer, _default(wide, generator), teacher_steps, generator)
-        student = _hinted(problem, led, all_activations(wide, known, hinted), theta)
+        student = hinted_by(wide, known, hinted, problem, theta, led)
         learn(student, optimizer, problem.layout.split(theta), steps, generator)
         return theta
 
     return start
 
 
+def _same(x: Tensor, y: Tensor) -> bool:
+    """Whether inputs are alike, in one shape or another."""
+    import torch
+
+    return torch.equal(x.flatten(1), y.flatten(1))
+
+
 def _chosen(net: Problem, number: int) -> str:
     layers = layers_of(net)
     if number > len(layers):
-        raise NotApplicable(f"{net.name} has {len(layers)} hidden layers, not {number}")
+        raise NotApplicable(f"{net.name} has {len(layers)} hidden layers, not {number}; choose one of these")
     return layers[(number or (len(layers) + 1) // 2) - 1]
 
 
-def _hinted(net: Problem, layer: str, wanted: Tensor, theta: Tensor) -> Problem:
-    """The regression of a teacher's activations [n, …] on those of a layer of the net."""
-    regressor = Map("regressor", shape_of(net, layer), tuple(wanted.shape[1:]))
+def hinted_by(wide: Problem, known: Tensor, hint: str, net: Problem, theta: Tensor, guided: str) -> Problem:
+    """The regression of the activations of a teacher's layer on those of a layer of the net."""
+    import torch
+
+    shape, inputs = shape_of(wide, hint), wide.train.tensors[0].shape[1:]
+    regressor = Map("regressor", shape_of(net, guided), shape)
+    teacher = wide.layout.split(known.to(net.like))
 
     def predict(pieces: Pieces, batch: Batch) -> Tensor:
-        return regressor(pieces, activations(net, pieces, (batch[0], *batch[2:]), layer))
-
-    def criterion(outputs: Tensor, batch: Batch) -> Tensor:
-        return 0.5 * (outputs - batch[1]).square().flatten(1).sum(1).mean()
+        wanted = activations(wide, teacher, (batch[0].reshape(-1, *inputs), *batch[1:]), hint)
+        return torch.stack([regressor(pieces, activations(net, pieces, batch, guided)), wanted])
 
     return part_of(
         net,
         theta,
-        below(net, layer),
+        below(net, guided),
         regressor.pieces,
         name=f"hints for {net.name}",
         predict=predict,
-        criterion=criterion,
-        train=Data((net.train.tensors[0], wanted)),
+        criterion=lambda outputs, batch: 0.5 * apart(outputs),
     )

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Seen = Callable[[str, "Tensor"], "Tensor"]
 
-CHUNK = 1000  # examples whose activations are computed at a time
-
 
 def trained(problem: Problem, optimizer: Spec, theta: Tensor, steps: int, generator: Generator) -> Tensor:
     """θ after so many steps of an optimizer on a problem from θ [D], in the order of a seed that the generator gives.
@@ -41,7 +39,7 @@ def trained(problem: Problem, optimizer: Spec, theta: Tensor, steps: int, genera
     charge(steps=steps, **lanes.calls()[0])
     if lanes.errors or not lanes.theta.isfinite().all():
         said = lanes.errors.get(0, "its parameters are not finite")
-        raise NotApplicable(f"training {problem.name} with {optimizer.name} failed: {said}")
+        raise NotApplicable(f"training {problem.name} with {optimizer.name} failed: {said}; try a smaller rate")
     return lanes.readout()[0].detach().cpu().float()
 
 
@@ -126,19 +124,6 @@ def _zeros(problem: Problem) -> Pieces:
     return problem.layout.split(problem.like.new_zeros(problem.size))
 
 
-def all_activations(problem: Problem, theta: Tensor, layer: str) -> Tensor:
-    """The activations [n, …] of a hidden layer on every training example."""
-    import torch
-
-    pieces = problem.layout.split(theta.to(problem.like))
-    with torch.no_grad():
-        found = [
-            activations(problem, pieces, tuple(t[i : i + CHUNK] for t in problem.train.tensors), layer)
-            for i in range(0, len(problem.train), CHUNK)
-        ]
-    return torch.cat(found)
-
-
 def part_of(
     problem: Problem,
     theta: Tensor,
@@ -153,8 +138,8 @@ def part_of(
     """
     rest = {name: piece.to(problem.like) for name, piece in problem.layout.split(theta).items() if name not in names}
     layout = Layout((*(piece for piece in problem.layout if piece.name in names), *further))
-    given = {"train": Data(problem.train.tensors), "batch_size": problem.batch_size, **fields}
-    made = Problem(layout=layout, fixed={**problem.fixed, **rest}, **given)
+    data = Data(problem.train.tensors)
+    made = Problem(layout=layout, train=data, fixed={**problem.fixed, **rest}, batch_size=problem.batch_size, **fields)
     return made.to(problem.like.device, problem.like.dtype)  # what a course brings, too
 
 
