@@ -44,9 +44,10 @@ def key_of(theta: Tensor) -> Tensor:
     """A whole number made of the bits of θ, the same in whatever order they are summed."""
     import torch
 
-    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[theta.element_size()]
+    mantissa, exponent = torch.frexp(theta.to(torch.float64))  # a view as whole numbers lifts from torch 2.12 on only
+    bits = (mantissa * 2.0**53).to(torch.int64) * 2048 + exponent
     index = torch.arange(1, len(theta) + 1, device=theta.device)
-    return _mixed(theta.view(kind).to(torch.int64) * index).sum()
+    return _mixed(bits * index).sum()
 
 
 def normal(key: Tensor, t: Any, n: int) -> Tensor:
