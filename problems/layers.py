@@ -84,12 +84,13 @@ def _gradients(g: Tensor, x: Tensor, w: Tensor, needs: tuple[bool, bool, bool]) 
     inputs, outputs = x.shape[2], w.shape[1]
     if needs[0]:
         back = g * w if outputs == 1 else _product(g, w.transpose(1, 2), None)
-    if needs[1]:
-        wide = -(-inputs // (step := ALIGN // math.gcd(ALIGN, outputs))) * step  # for the result's lanes
+    if needs[1]:  # two rows and columns at least: a matrix-vector kernel's sums depend on the number of lanes
+        tall = max(outputs, 2)
+        wide = -(-max(inputs, 2) // (step := ALIGN // math.gcd(ALIGN, tall))) * step  # for the result's lanes
+        high = torch.nn.functional.pad(g, (0, tall - outputs)) if tall > outputs else g
         x = torch.nn.functional.pad(x, (0, wide - inputs)) if wide > inputs else x
-        g, x = _rows(g, outputs, wide), _rows(x, outputs, wide)
-        weight = torch.bmm(g.transpose(1, 2), x)
-        weight = weight if wide == inputs else weight[:, :, :inputs]
+        weight = torch.bmm(_rows(high, tall, wide).transpose(1, 2), _rows(x, tall, wide))
+        weight = weight if (tall, wide) == (outputs, inputs) else weight[:, :outputs, :inputs]
     return back, weight, g.sum(1) if needs[2] else None
 
 
