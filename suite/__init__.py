@@ -32,6 +32,7 @@ __all__ = [
     "load_comparisons",
     "load_costs",
     "load_spectra",
+    "load_updates",
     "log_range",
     "optimizer",
     "price",
@@ -58,6 +59,13 @@ def load_spectra(results: str = "results") -> Any:
     from suite.spectra import load_spectra
 
     return load_spectra(results)
+
+
+def load_updates(results: str = "results") -> Any:
+    """The measured updates of a folder as a pandas frame: see :func:`suite.update_command.load_updates`."""
+    from suite.update_command import load_updates
+
+    return load_updates(results)
 
 
 def load_comparisons(results: str = "results") -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ from suite.threads import one_thread
 
 PARTS = ("data", "forward", "backward", "update", "measurement")
 ROUNDS = 7
+AHEAD, DELAY = 20, 10_000_000  # steps launched while an accelerator waits for so many of its cycles
 NOISY = 0.10  # interquartile range over median of the whole step from which a warning is due
 
 
@@ -203,6 +204,14 @@ class _Clock:
         event.record()
         return event
 
+    def delay(self) -> None:
+        """Keep an accelerator busy for a few milliseconds, so that what is launched meanwhile follows without gaps.
+
+        What lies between two events is else the time that it took to launch them, where that is longer.
+        """
+        if self.cuda:
+            torch.cuda._sleep(DELAY)
+
     def timed(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
         """The action, its stretches kept under a name."""
 
@@ -278,7 +287,9 @@ class _Step:
         """Mean seconds of each part over some steps; ``share`` of an evaluation is its forward pass."""
         for name in ("data", "evaluation", "step", "measurement"):
             self.clock.take(name)
-        for _ in range(steps):
+        for k in range(steps):
+            if k % AHEAD == 0:
+                self.clock.delay()
             self._record(self._step(self._k))
             self._k += 1
         spent = {name: self.clock.take(name) / steps for name in ("data", "evaluation", "step", "measurement")}

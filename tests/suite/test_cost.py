@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -148,3 +149,16 @@ def test_a_timed_comparison_tells_seconds_to_target(tmp_path):
     table, traces = load(tmp_path)
     timed = set(table[table.timed].run)
     assert set(traces[traces.measure == "seconds"].run) == timed and len(timed) == 2
+
+
+def test_the_reference_costs_of_a_gpu_are_there_and_hold_together():
+    """Step and parts agree where nothing disturbed them, and updates were measured in every kind of form."""
+    import suite
+
+    folder = str(Path(suite.__file__).parents[1] / "results" / "reference" / "nvidia-h200")
+    costs, updates = suite.load_costs(folder), suite.load_updates(folder)
+    assert set(costs["environment.device"]) == set(updates["environment.device"]) == {"NVIDIA H200"}
+    parts = costs[[f"parts.{part}" for part in PARTS]].sum(axis=1)
+    long = costs.seconds > 2e-4  # see the folder's README of shorter ones
+    assert long.sum() >= 10 and ((parts / costs.seconds)[long] - 1).abs().max() < 0.1
+    assert {"compiled", "fused"} <= set(updates.form)
