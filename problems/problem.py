@@ -223,9 +223,14 @@ class Problem:
         brought = dict(zip(names, batch[count:], strict=False))
         return self._with_fixed({**pieces, **brought}), (*batch[:count], *batch[count + len(names) :])
 
+    @property
+    def plain(self) -> Problem:
+        """What is measured: ``evaluated`` where training minimizes something else, or this one itself."""
+        return self if self.evaluated is None else self.evaluated
+
     def prepared(self, theta: Tensor) -> Pieces:
         """What :meth:`measure` needs to know of θ [D] beside its pieces, for all batches alike."""
-        made = self if self.evaluated is None else self.evaluated
+        made = self.plain
         pieces = made._with_fixed(self.layout.split(theta))
         return {} if made.prepare is None else made.prepare(pieces, self.train)
 
@@ -239,7 +244,7 @@ class Problem:
 
     def measured(self, theta: Tensor, batch: Batch, prepared: Pieces) -> tuple[dict[str, Tensor], Tensor | None]:
         """The same, and what is carried on."""
-        made = self if self.evaluated is None else self.evaluated
+        made = self.plain
         loss, outputs, carried = made._loss(made._with_fixed({**self.layout.split(theta), **prepared}), batch)
         examples = self.examples(batch)
         return {"loss": loss, **{name: m.value(outputs, examples) for name, m in made.metrics.items()}}, carried
@@ -275,12 +280,6 @@ class Problem:
     def size(self) -> int:
         """D, the number of parameters."""
         return self.layout.size
-
-    @property
-    def trunk(self) -> tuple[str, ...]:
-        """Those of ``units`` that all that follows goes by: in a residual net where branches end, not within."""
-        within = {layer for branch in self.layout.branches() for layer in branch[:-1]}
-        return tuple(name for name in self.units if name not in within)
 
     @property
     def like(self) -> Tensor:

@@ -14,6 +14,7 @@ from problems.names import UsageError
 from problems.problem import Batch, Pieces, Problem, problem
 from problems.starts import lecun_uniform
 from problems.transforms._layers import begun, changed, need, need_new, shapes
+from problems.ways import trunk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ def skip_connections(problem: Problem, every: Count = 1) -> Problem:
     need(who, inner, inner.units, "to connect")
     if inner.layout.branches():
         raise UsageError(
-            f"{who}: {inner.name} is a residual net already: there are ways around its layers; "
+            f"{who}: {inner.name} is a residual net already; "
             "connect the same net without them, as cifar10_resnet(skip=False)"
         )
     shape, _ = shapes(inner)
@@ -99,9 +100,10 @@ def auxiliary_heads(problem: Problem, weight: NonNegative = 0.3, margin: NonNega
 
     In training the loss is C(y) + w Σ_l max(C(y_l) − γ, 0) with the criterion C, w = ``weight``, γ = ``margin``
     and the outputs y_l = U_l h_l + c_l of the heads, new parameters; images are averaged over their pixels
-    before, and of sequences each step has its outputs, or the last one, as the net has. So every layer hears from the
-    labels directly. The last hidden layer needs none, which the outputs teach. In a residual net heads are where
-    branches end, not within. The heads count in training only: evaluation measures the outputs.
+    before, and of sequences each step has its outputs, or the last one, as the net has. So every layer hears from
+    the labels directly. None is on the last hidden layer, which the outputs teach, nor on one that something goes
+    around: in a residual net they are where branches end. The heads count in training only: evaluation measures
+    the outputs.
 
     Args:
         weight: 0.3 as in GoogLeNet (Szegedy et al. 2015).
@@ -120,14 +122,15 @@ def auxiliary_heads(problem: Problem, weight: NonNegative = 0.3, margin: NonNega
     inner, who = problem, "auxiliary_heads"
     need(who, inner, inner.units, "to teach")
     need_new(who, inner, [f"{name}.head.weight" for name in inner.units], "has heads")
-    taught_by_heads = inner.trunk[:-1]
-    if not taught_by_heads:
+    *below, _ = trunk(inner) or ("",)
+    if not below:
         raise UsageError(
-            f"{who}: {inner.name} has one hidden layer, which its outputs teach already; heads take two or more"
+            f"{who}: {inner.name} has no hidden layers that everything goes by but the last, which its outputs teach; "
+            "take a deeper net"
         )
     shape, outputs = shapes(inner)
     try:
-        heads = {name: head_on(name, f"{name}.head", inner.layout, shape[name], outputs) for name in taught_by_heads}
+        heads = {name: head_on(name, f"{name}.head", inner.layout, shape[name], outputs) for name in below}
     except ValueError as reason:
         raise UsageError(f"{who}: {inner.name} has {reason}") from None
     layout = Layout((*inner.layout, *(piece for head in heads.values() for piece in head.pieces)))

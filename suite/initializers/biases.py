@@ -88,7 +88,7 @@ def marginal() -> Bias:
     def rule(problem: Problem, pieces: Pieces) -> None:
         import torch
 
-        name, outputs = _output_bias(problem, pieces)
+        name, outputs = _output_bias(problem.plain, pieces)
         target = problem.train.tensors[-1]
         if not target.is_floating_point():
             counts = torch.bincount(target.flatten().cpu(), minlength=len(pieces[name])).float().clamp(min=0.5)

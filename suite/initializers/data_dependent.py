@@ -82,7 +82,8 @@ def lsuv(
     def start(problem: Problem, generator: Generator) -> Tensor:
         import torch
 
-        layers = layers_of(problem)
+        net = problem.plain
+        layers = layers_of(net)
         theta = inner(problem, generator).clone()
         pieces = problem.layout.split(theta)
         at = {name: piece.to(problem.like) for name, piece in pieces.items()}
@@ -104,8 +105,8 @@ def lsuv(
             return factor * product + bias
 
         with torch.no_grad():
-            outputs = problem.outputs(at, minibatch(problem, examples, generator), scale)
-            if layers[-1] not in problem.hidden:
+            outputs = net.outputs(at, minibatch(problem, examples, generator), scale)
+            if layers[-1] not in net.hidden:
                 dense = len(problem.layout.weight_of(layers[-1]).shape) == 2
                 scale(layers[-1], outputs.flatten(0, -2) if dense else outputs)
         charge(value=1)

@@ -14,12 +14,12 @@ from problems.heads import head_on
 from problems.names import Spec
 from problems.parameters import In, spec
 from problems.problem import Batch, Pieces, Problem
+from problems.ways import gone_around, trunk
 from suite.initializers.base import Initializer, NotApplicable, initializer
 from suite.initializers.learning import (
     activations,
     below,
     few,
-    goes_by,
     layers_of,
     learn,
     part_of,
@@ -42,11 +42,13 @@ def layer_by_layer(inner: Initializer, optimizer: Spec, steps: int, stage: Stage
     """Train one hidden layer after the other, each on what the layers below it, which then stay, make of the data."""
 
     def start(problem: Problem, generator: Generator) -> Tensor:
-        chain = layers(problem)
+        net = problem.plain
+        chain = layers(net)
         theta = inner(problem, generator).clone()
+        pieces = problem.layout.split(theta)
         for before, layer in pairwise(("", *chain)):
-            small = stage(problem, theta, layer, before)
-            learn(small, optimizer, problem.layout.split(theta), steps, generator)
+            small = stage(net, net.layout.join(pieces), layer, before)
+            learn(small, optimizer, pieces, steps, generator)
         return theta
 
     return start
@@ -89,12 +91,11 @@ def _chain(net: Problem) -> tuple[str, ...]:
         raise NotApplicable(
             f"the inputs of {net.name} are symbols, of which none is 0 to mask others by; take greedy_supervised"
         )
-    for before, layer in pairwise(layers):
-        if not goes_by(net, layer, before):
-            raise NotApplicable(
-                f"{layer} of {net.name} takes more than what {before} gives, so that masking that would hide nothing; "
-                "take greedy_supervised, or a net without ways around its layers"
-            )
+    if around := gone_around(net, to_outputs=False):
+        raise NotApplicable(
+            f"there are ways around {min(around, key=layers.index)} of {net.name}, by which what is masked would be "
+            "seen all the same; take greedy_supervised, or a net without"
+        )
     return layers
 
 
@@ -151,7 +152,7 @@ def greedy_supervised(
     The layer's inputs are the activations of those below, which are trained already and stay. Its
     output layer is thrown away when the next one is trained; that of the last becomes the net's own. Of images it
     sees the mean of each channel, of sequences each step or the last one, as the net's own does. In a residual net
-    each branch is trained as a whole.
+    each branch is trained as a whole, and so is what something goes around.
 
     Args:
         initializer: draws what is trained.
@@ -166,13 +167,18 @@ def greedy_supervised(
 
 def _trunk(net: Problem) -> tuple[str, ...]:
     layers_of(net)
-    return net.trunk
+    layers = trunk(net)
+    if not layers:
+        raise NotApplicable(
+            f"there are ways around all hidden layers of {net.name}; take a net with one that everything goes by"
+        )
+    return layers
 
 
 def shallow(net: Problem, theta: Tensor, layer: str, before: str) -> Problem:
     """A layer and outputs on it, with all below as in θ: what it learns."""
     fields = {"name": f"{layer} of {net.name}", "criterion": net.criterion}
-    if layer == net.trunk[-1]:
+    if layer == trunk(net)[-1]:
         names = {piece.name for piece in net.layout} - (below(net, before) if before else set())
         return part_of(net, theta, names, [], predict=net.outputs, **fields)
     outputs = tuple(net.outputs(net.layout.split(theta.to(net.like)), few(net)).shape[1:])

@@ -106,20 +106,6 @@ def below(problem: Problem, layer: str) -> set[str]:
     return {name for name, slope in zip(pieces, slopes, strict=True) if slope is not None}
 
 
-def goes_by(problem: Problem, layer: str, before: str) -> bool:
-    """Whether all that a layer's activations know of the inputs, they know from those of the layer before."""
-    import torch
-
-    x = few(problem)[0].clone().requires_grad_()
-    pieces = {name: piece.clone().requires_grad_() for name, piece in _zeros(problem).items()}
-    with torch.enable_grad():
-        y = activations(
-            problem, pieces, (x, *few(problem)[1:]), layer, lambda name, y: y.detach() if name == before else y
-        )
-        ways = torch.autograd.grad(y.sum(), [x, *(pieces[name] for name in below(problem, before))], allow_unused=True)
-    return all(way is None for way in ways)
-
-
 def _zeros(problem: Problem) -> Pieces:
     return problem.layout.split(problem.like.new_zeros(problem.size))
 

@@ -14,6 +14,7 @@ from problems.data.splits import Splits
 from problems.layout import Layout
 from problems.models import classifier, cnn_2c2d
 from problems.starts import he_normal, lecun_uniform, start
+from problems.ways import trunk
 from suite.initializers import NotApplicable, initializer
 from suite.initializers.learned import denoising
 from suite.initializers.learning import activations, trained
@@ -145,13 +146,11 @@ def test_greedy_supervised_convolutions_solve_the_task_one_by_one():
 def test_every_kind_of_net_is_trained_layer_by_layer_or_says_why_not(net, spec):
     on = made(f"{NETS}:{net}")
     if spec.startswith("pretraining") and net in ("residual", "branched"):
-        with pytest.raises(
-            NotApplicable, match=r"takes more than what .* gives, so that masking that would hide nothing"
-        ):
+        with pytest.raises(NotApplicable, match=r"there are ways around (stem|second) of"):
             drawn(spec, on)
         return
     (pieces, spent), (plain, _) = drawn(spec, on), drawn("default", on)
-    layers = on.units if spec.startswith("pretraining") else on.trunk
+    layers = on.units if spec.startswith("pretraining") else trunk(on)
     assert spent.counts["steps"] == 2 * len(layers)
     moved = {name for name in pieces if not torch.equal(pieces[name], plain[name])}
     assert {on.layout.weight_of(layer).name for layer in layers} <= moved
@@ -207,6 +206,29 @@ def test_hints_teach_the_lower_half():
 
 SPECS = ["pretraining", "greedy_supervised", f"transfer({DEEP})", "hints(digits_mlp)"]
 PLACES = ["digits_mlp", "digits_denoising", "linear_net", "adding_rnn(length=8, sequences=64)", "rosenbrock"]
+
+
+TRANSFORMS = [entry.name for entry in problem if entry.wraps]
+CHANGED = ("auxiliary_heads", "batch_norm", "skip_connections")  # have further pieces
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    "spec", ["pretraining(steps=2)", "greedy_supervised(steps=2)", "lsuv(default)", "biased(default, marginal)"]
+)
+def test_starts_are_those_of_the_net_whatever_training_adds_to_it(transform, spec):
+    on = made(f"{transform}({NETS}:perceptron)")
+    if (transform, spec) == ("batch_norm", "lsuv(default)"):
+        with pytest.raises(NotApplicable, match="normalizes its sums at every step"):
+            drawn(spec, on)
+        return
+    (pieces, spent), (plain, _) = drawn(spec, on), drawn("default", on)
+    assert spent.counts["steps"] == (6 if "steps" in spec else 0)
+    moved = {name for name in pieces if not torch.equal(pieces[name], plain[name])}
+    assert moved and not any(".head." in name for name in moved)
+    if transform not in CHANGED:
+        alone, _ = drawn(spec, made(f"{NETS}:perceptron"))
+        assert all(torch.equal(pieces[name], alone[name]) for name in alone)
 
 
 @pytest.mark.parametrize("spec", SPECS)

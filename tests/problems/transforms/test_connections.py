@@ -162,7 +162,10 @@ def test_transforms_on_transforms_evaluate_what_was_there_first() -> None:
         ),
         ("skip_connections(digits_mlp)", "has 1 hidden layer; connections 1 apart take 2 or more"),
         ("skip_connections(skip_connections(digits_deep_mlp))", "has skip connections already"),
-        ("auxiliary_heads(digits_mlp)", "^auxiliary_heads: digits_mlp has one hidden layer, which its outputs teach"),
+        (
+            "auxiliary_heads(digits_mlp)",
+            "^auxiliary_heads: digits_mlp has no hidden layers that everything",
+        ),
         ("auxiliary_heads(auxiliary_heads(digits_deep_mlp))", "has heads already"),
         ("annealed(linear_net)", "^annealed: linear_net has no hidden units with a nonlinearity"),
         ("annealed(annealed(digits_mlp))", "is annealed already"),

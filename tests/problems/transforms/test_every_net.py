@@ -12,6 +12,7 @@ from torch.nn.functional import conv2d, cross_entropy, linear, pad
 
 from problems import Problem, UsageError
 from problems.transforms.continuation import SHARE
+from problems.ways import gone_around, trunk
 
 Weights = dict[str, Tensor]
 
@@ -283,7 +284,10 @@ def test_linear_layers_on_sequences_are_normalized_by_feature() -> None:
     ("text", "words"),
     [
         ("skip_connections(@residual)", "^skip_connections: residual is a residual net already"),
-        ("auxiliary_heads(adding_lstm(length=4, sequences=8))", "has one hidden layer, which its outputs teach"),
+        (
+            "auxiliary_heads(adding_lstm(length=4, sequences=8))",
+            "no hidden layers that everything goes by but the last",
+        ),
         ("skip_connections(@stacked_lstm, every=2)", "has 2 hidden layers; connections 2 apart take 3 or more"),
         ("batch_norm(batch_norm(@stacked_rnn))", "is normalized already"),
     ],
@@ -298,3 +302,15 @@ def test_skips_go_on_in_a_net_of_convolutions_without_them() -> None:
     p = made("skip_connections(@residual(skip=False))")
     pairs = [piece.name for piece in p.layout if piece.name.endswith(".skip")]
     assert len(pairs) == 4 and len(list(pairwise(p.units))) == 4
+
+
+def test_a_layer_that_something_goes_around_is_not_on_the_trunk() -> None:
+    """A sum behind a nonlinearity joins two ways; within the branch there is another one."""
+    p = made("@branched")
+    assert gone_around(p) == {"second"} and trunk(p) == ("first", "hidden")
+    assert trunk(made("@residual")) == ("stem", "stage1.block1.conv2", "stage2.block1.conv2")
+    for net in ("@perceptron", "@convolutional", "@stacked_lstm(carry=True)", "@stacked_rnn", "@residual(skip=False)"):
+        whole = made(net)
+        assert not gone_around(whole) and trunk(whole) == whole.units
+    assert not gone_around(made("skip_connections(@perceptron)"))  # each sum is a layer's own
+    assert gone_around(made("skip_connections(@perceptron, every=2)")) == {"layer2"}
