@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from problems.bounds import Count, Natural, Widths
+from typing import Annotated
+
+from problems.bounds import Count, Natural, OneOf, Widths
 from problems.data import builtin, cifar, mnist_family
 from problems.data.splits import flattened, held_out, test_drops_partial
 from problems.models import classifier, mlp
@@ -35,16 +37,18 @@ def digits_mlp(hidden: Widths = (32,)) -> Problem:
 
 
 @problem(source="Romero et al. 2015; UCI digits", data="digits", embedded=True)
-def digits_deep_mlp(depth: Count = 11, width: Count = 32) -> Problem:
+def digits_deep_mlp(
+    depth: Count = 11, width: Count = 32, activation: Annotated[str, OneOf(("relu", "tanh"))] = "relu"
+) -> Problem:
     """A thin deep perceptron on scikit-learn's 8 × 8 digits: ``depth`` weight layers, ReLU between them.
 
-    Data as in ``digits_mlp``. Starts at weights N(0, 2/m), biases 0, which keeps the signal's size.
-    Up to a thousand layers run; whether the deepest train is a matter of their start.
+    Data as in ``digits_mlp``. Starts at weights N(0, 2/m), biases 0, which keeps the signal's size in
+    a net of ReLU. Up to a thousand layers run; whether the deepest train is a matter of their start.
 
     Source: Romero et al. 2015, FitNets (thin nets of 11 to 19 layers); *Deep Learning*, section
     8.7.5; start of He et al. 2015.
     """
-    model = mlp((64, *[width] * (depth - 1), 10))
+    model = mlp((64, *[width] * (depth - 1), 10), activation)
     return classifier(
         "digits_deep_mlp",
         model,

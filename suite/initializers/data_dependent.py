@@ -145,8 +145,8 @@ def scaled_by_hand(
         pieces = problem.layout.split(theta)
         batch = minibatch(problem, examples, generator)
         for _ in range(rounds):
-            activations, gradients = _look(problem, pieces, batch, layers)
-            change = next(_proposed(layers, activations, gradients, low, high), None)
+            sums, gradients = ([float(t.std()) for t in of] for of in look(problem, pieces, batch, layers))
+            change = next(_proposed(layers, sums, gradients, low, high), None)
             if change is None:
                 break
             name, factor = change
@@ -161,8 +161,8 @@ def scaled_by_hand(
     return start
 
 
-def _look(problem: Problem, pieces: Pieces, batch: Batch, layers: list[str]) -> tuple[list[float], list[float]]:
-    """The standard deviations of each layer's sums and of the loss's gradients for them."""
+def look(problem: Problem, pieces: Pieces, batch: Batch, layers: list[str]) -> tuple[list[Tensor], list[Tensor]]:
+    """Each layer's sums [examples, units, …] and the gradients of the loss for them; counted as one gradient."""
     import torch
 
     found: dict[str, Tensor] = {}
@@ -178,7 +178,7 @@ def _look(problem: Problem, pieces: Pieces, batch: Batch, layers: list[str]) -> 
         sums = [found[name] for name in layers]
         gradients = torch.autograd.grad(problem.criterion(outputs, batch), sums)
     charge(gradient=1)
-    return [float(s.detach().std()) for s in sums], [float(g.std()) for g in gradients]
+    return [s.detach() for s in sums], list(gradients)
 
 
 def _proposed(

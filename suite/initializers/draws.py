@@ -9,7 +9,7 @@ from problems import starts
 from problems.bounds import Positive
 from problems.layout import Piece
 from problems.problem import Problem
-from suite.initializers.base import Initializer, NotApplicable, initializer, weights
+from suite.initializers.base import Initializer, initializer, weights
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -93,47 +93,3 @@ def truncated_normal(std: Positive = 0.01) -> Initializer:
     As torch.nn.init.trunc_normal_ with a = −2 std and b = 2 std.
     """
     return weights(starts.truncated_normal(std))
-
-
-@initializer(section="8.4", reference="Sussillo & Abbott 2014")
-def random_walk(gain: Positive | None = None) -> Initializer:
-    """Weights from N(0, g²/m) for m inputs, with the g at which the logarithm of the gradient's length does not drift.
-
-    Going back through the layers it is a random walk, whose drift vanishes for g = e^(1/(2m)) in a
-    linear net and g ≈ √2 e^(1.2/(max(m, 6) − 2.4)) with ReLU, so that hundreds of layers can be trained.
-    At g = 1 and g = √2, which keep the mean of the squared length, typical lengths shrink with depth.
-
-    Args:
-        gain: g of every layer, in place of these; with tanh the source finds 1.1 to 1.3 good.
-
-    Raises:
-        NotApplicable: a layer is recurrent, so that its steps do not draw anew; or the source gives
-            no g for the net's nonlinearity.
-    """
-
-    def start(problem: Problem, generator: Generator) -> Tensor:
-        if any(piece.recurrent for piece in problem.layout):
-            raise NotApplicable(
-                f"{problem.name} has recurrent layers, whose steps all go by the same weights; take orthogonal or "
-                "identity"
-            )
-        if gain is None and problem.activation not in WALKS:
-            said = f"has {problem.activation} units" if problem.activation else "does not say its nonlinearity"
-            raise NotApplicable(
-                f"{problem.name} {said}; gain is known for {' and '.join(WALKS)} only; give it, as in "
-                "random_walk(gain=1.2)"
-            )
-
-        def draw(weight: Tensor, piece: Piece, generator: Generator) -> None:
-            g = WALKS[str(problem.activation)](piece.fan_in) if gain is None else gain
-            weight.normal_(0.0, g / math.sqrt(piece.fan_in), generator=generator)
-
-        return weights(draw)(problem, generator)
-
-    return start
-
-
-WALKS = {  # number of inputs -> g
-    "linear": lambda m: math.exp(1 / (2 * m)),
-    "relu": lambda m: math.sqrt(2) * math.exp(1.2 / (max(m, 6) - 2.4)),
-}

@@ -12,7 +12,7 @@ import torch
 from problems import Data, Problem, problem
 from problems.models import classifier, resnet
 from suite.initializers import NotApplicable, initializer
-from suite.initializers.data_dependent import _look, layers_of
+from suite.initializers.data_dependent import layers_of, look
 from suite.initializers.spending import spending
 
 NETS = Path(__file__).parents[1] / "problems/transforms/nets.py"
@@ -32,7 +32,8 @@ def drawn(spec, on, seed=0):
 
 def whole(on, pieces):
     """The standard deviations of sums and of gradients over the whole training split."""
-    return _look(on, pieces, on.train.tensors, layers_of(on))
+    found = look(on, pieces, on.train.tensors, layers_of(on))
+    return tuple([float(t.std()) for t in of] for of in found)
 
 
 @pytest.mark.parametrize("name", DEEP)

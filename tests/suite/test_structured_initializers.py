@@ -14,6 +14,8 @@ from problems.layers import conv2d
 from problems.layout import Layout, conv, dense, recurrent
 from problems.models import classifier, cnn_2c2d, mlp, regressor
 from suite.initializers import NotApplicable, initializer
+from suite.initializers.data_dependent import layers_of, look
+from suite.initializers.spending import spending
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
 
@@ -149,11 +151,37 @@ def test_a_random_walk_has_no_drift(activation):
 
 
 def test_random_walk_says_where_it_cannot_be():
-    for name, reason in (("adding_rnn(length=8, sequences=64)", "recurrent"), ("digits_denoising", "sigmoid")):
-        with pytest.raises(NotApplicable, match=reason):
-            drawn("random_walk", problem.build(problem.bind(name)))
+    with pytest.raises(NotApplicable, match="recurrent"):
+        drawn("random_walk", problem.build(problem.bind("adding_rnn(length=8, sequences=64)")))
     made = problem.build(problem.bind("digits_denoising"))
+    with pytest.raises(NotApplicable, match=r"layer1\.weight of digits_denoising is drawn with a length of 0"):
+        drawn("random_walk(initializer=zeros)", made)
     assert float(drawn("random_walk(gain=2)", made)["layer1.weight"].std()) == pytest.approx(2 / 8, rel=0.05)
+
+
+@pytest.mark.parametrize("inner", [None, "orthogonal"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+def test_a_walk_whose_gain_is_not_known_is_measured(activation, inner):
+    """The gradient for the sums of the first hidden layer is as long as that for those of the last."""
+    made = deep(60, 32, activation)
+    with spending() as spent:
+        pieces = drawn(f"random_walk(initializer={inner})", made)
+    known = inner is None and activation == "relu"
+    assert (spent.counts["gradient"] > 0) is not known
+    if not known:
+        _, gradients = look(made, pieces, made.train.tensors, layers_of(made))
+        assert float(gradients[0].norm() / gradients[-2].norm()) == pytest.approx(1, abs=0.06)
+    g = {"relu": (1.4, 1.6), "tanh": (1.0, 1.3), "sigmoid": (4.0, 20.0)}[activation]
+    assert g[0] < float(pieces["layer30.weight"].norm()) / math.sqrt(32) < g[1]
+
+
+def test_a_walk_scales_what_another_initializer_draws():
+    made = deep(4, 24, "tanh")
+    pieces = drawn("random_walk(initializer=orthogonal, gain=1.5)", made)
+    assert torch.allclose(pieces["layer2.weight"].T @ pieces["layer2.weight"], 2.25 * torch.eye(24), atol=1e-5)
+    kernel = drawn("random_walk(initializer=glorot_uniform, gain=2)", fake(*conv("layer", 3, 8, 5)))["layer.weight"]
+    assert float(kernel.norm()) == pytest.approx(2 * math.sqrt(8), rel=1e-5)  # as Gaussian ones of variance g²/m
+    assert float(kernel.abs().max()) == pytest.approx(2 * math.sqrt(3 / 75), rel=0.02)
 
 
 # negative controls -----------------------------------------------------------------------
