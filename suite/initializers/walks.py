@@ -112,8 +112,8 @@ def measured(problem: Problem, pieces: Pieces, matrices: list[Tensor], generator
         return math.exp(_root(drift)) if len(layers) > 1 else 1.0
     except ValueError:
         raise NotApplicable(
-            f"gradients of {problem.name} are in balance at no gain from e^-{WIDEST:g} to e^{WIDEST:g}; give one, as in "
-            "random_walk(gain=1.2)"
+            f"gradients of {problem.name} are in balance at no gain from e^-{WIDEST:g} to e^{WIDEST:g}; "
+            "give one, as in random_walk(gain=1.2)"
         ) from None
     finally:
         for matrix, unscaled in zip(matrices, drawn, strict=True):
