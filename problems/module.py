@@ -166,4 +166,7 @@ def _need_pure(made: Problem, values: dict[str, Tensor]) -> None:
             lanes = {name: torch.stack([piece, piece]) for name, piece in pieces.items()}
             torch.vmap(made.loss_of)(lanes, tuple(torch.stack([t, t]) for t in batch))
         except RuntimeError as error:
-            raise UsageError(f"{made.name}: the module cannot run in lanes (torch.func.vmap): {error}") from error
+            raise UsageError(
+                f"{made.name}: the module cannot run in lanes (torch.func.vmap): {error}; leave out what branches on "
+                "values, and write what has no rule for vmap by what has (problems.layers.lstm in place of nn.LSTM)"
+            ) from error

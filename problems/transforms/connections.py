@@ -14,7 +14,7 @@ from problems.names import UsageError
 from problems.problem import Batch, Pieces, Problem, problem
 from problems.starts import lecun_uniform
 from problems.transforms._layers import begun, changed, need, need_new, shapes
-from problems.ways import trunk
+from problems.ways import gone_around, trunk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +38,12 @@ def skip_connections(problem: Problem, every: Count = 1) -> Problem:
     """
     inner, who = problem, "skip_connections"
     need(who, inner, inner.units, "to connect")
-    if inner.layout.branches():
+    need_new(who, inner, [f"{name}.skip" for name in inner.units], "has skip connections")
+    if around := gone_around(inner, to_outputs=False):
+        first = min(around, key=inner.units.index)
         raise UsageError(
-            f"{who}: {inner.name} is a residual net already; "
-            "connect the same net without them, as cifar10_resnet(skip=False)"
+            f"{who}: {inner.name} has ways around its layers already, such as around {first}; take a net without, as "
+            "cifar10_resnet(skip=False)"
         )
     shape, _ = shapes(inner)
     names = list(shape)
@@ -55,7 +57,6 @@ def skip_connections(problem: Problem, every: Count = 1) -> Problem:
             "choose another distance, every=..."
         )
     scales = {to: f"{to}.skip" for to in pairs}
-    need_new(who, inner, list(scales.values()), "has skip connections")
     start = len(pairs) ** -0.5
     layout = Layout((*inner.layout, *(Piece(name, (1,), "scale", fill=(start,)) for name in scales.values())))
 
@@ -126,7 +127,7 @@ def auxiliary_heads(problem: Problem, weight: NonNegative = 0.3, margin: NonNega
     if not below:
         raise UsageError(
             f"{who}: {inner.name} has no hidden layers that everything goes by but the last, which its outputs teach; "
-            "take a deeper net"
+            "take a net with two or more that everything goes by"
         )
     shape, outputs = shapes(inner)
     try:

@@ -96,9 +96,14 @@ def branched() -> Problem:
     return _module("branched", Branched(), _draw(32, 1, 6, 6), _labels(32))
 
 
-def made(text: str) -> Problem:
-    """A problem from text in which these nets go by their names."""
+def located(text: str) -> str:
+    """Text in which these nets go by ``@name``, with where they lie."""
     own = (perceptron, convolutional, residual, stacked_lstm, stacked_rnn, module, branched)
     for net in own:
         text = text.replace(f"@{net.__name__}", f"{__file__}:{net.__name__}")
-    return problem.build(problem.bind(text))
+    return text
+
+
+def made(text: str) -> Problem:
+    """A problem from such text."""
+    return problem.build(problem.bind(located(text)))

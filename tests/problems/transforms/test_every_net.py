@@ -6,13 +6,15 @@ from itertools import pairwise
 
 import pytest
 import torch
-from nets import Branched, made, sequential
+from nets import Branched, located, made, sequential
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy, linear, pad
 
 from problems import Problem, UsageError
 from problems.transforms.continuation import SHARE
 from problems.ways import gone_around, trunk
+from suite.runner import train_group
+from suite.spec import Result, Run
 
 Weights = dict[str, Tensor]
 
@@ -212,6 +214,35 @@ def test_every_call_of_a_modules_nonlinearity_is_annealed() -> None:
     assert at_share(p, w, 0.4) == pytest.approx(float(cross_entropy(branched(net, x, 0.4), y).detach()), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "annealed(@residual, steps=4, stages=2)",
+        "annealed(@stacked_lstm(carry=True), steps=4, stages=2)",
+        "annealed(@branched, steps=4, stages=2)",
+        "auxiliary_heads(@stacked_lstm(carry=True))",
+        "auxiliary_heads(@branched)",
+        "skip_connections(@stacked_rnn)",
+        "batch_norm(@stacked_lstm(carry=True))",
+        "batch_norm(annealed(@module, steps=4, stages=2))",
+    ],
+)
+def test_recorded_runs_have_the_bits_of_the_run_alone(text: str) -> None:
+    order = {"order": "sequential"} if "carry" in text else {}
+    runs = [
+        Run.make(located(text), "momentum(lr=0.05)", seed=seed, steps=8, eval_every=4, batch_size=8, **order)
+        for seed in (0, 1, 2)
+    ]
+    together: list[Result] = []
+    train_group(runs, together.append)
+    for run, result in zip(runs, together, strict=True):
+        assert result.status == "done", result.detail
+        alone: list[Result] = []
+        train_group([run], alone.append)
+        assert alone[0].trace == result.trace
+    assert together[0].trace != together[1].trace
+
+
 class Overwriting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -283,7 +314,10 @@ def test_linear_layers_on_sequences_are_normalized_by_feature() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("skip_connections(@residual)", "^skip_connections: residual is a residual net already"),
+        (
+            "skip_connections(@residual)",
+            "^skip_connections: residual has ways around its layers already, such as around stem",
+        ),
         (
             "auxiliary_heads(adding_lstm(length=4, sequences=8))",
             "no hidden layers that everything goes by but the last",
