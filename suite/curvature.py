@@ -17,13 +17,13 @@ from torch import Tensor
 from analysis.objective import CurvatureError, Objective, chunked
 from analysis.operators import Operator, gauss_newton, gradient_covariance, hessian
 from analysis.spectrum import Spectrum, spectrum
-from problems.names import Spec, UsageError, parse
+from problems.names import UsageError, parse
 from problems.problem import Problem, problem
 from suite.initializers import NotApplicable, initializer
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
 from suite.sampler import check_size, generator
-from suite.schedules import schedule
+from suite.stability import rate, stable_below
 
 MATRICES: dict[str, Callable[..., Operator]] = {
     "hessian": hessian,
@@ -58,8 +58,9 @@ class Moment:
     Args:
         layer: the piece of θ whose block it is; empty for all of θ.
         loss, gradient: L(θ) and ‖∇L(θ)‖ over the same examples.
-        rate: the learning rate at this step, where the optimizer has one; gradient descent on
-            a quadratic is stable while the sharpness is below 2/rate.
+        rate: the learning rate at this step, where the optimizer has one.
+        stable_below: the curvature from which on its steps on a quadratic grow, where there is one (2/rate for
+            gradient descent; see ``suite.stability``).
         classes: of a softmax classifier, one for each output.
     """
 
@@ -70,6 +71,7 @@ class Moment:
     gradient: float
     spectrum: Spectrum
     rate: float | None
+    stable_below: float | None = None
     classes: int | None = None
 
     @property
@@ -184,8 +186,8 @@ def along(
                 where = f"step {step}, {matrix}{f' of {layer}' if layer else ''}"
                 say = partial(_at, where, on_progress)
                 found = spectrum(MATRICES[matrix](block), on_progress=say, **options)
-                lr = rate(training.optimizer, step)
-                yield Moment(step, matrix, layer, loss, gradient, found, lr, classes(made, theta))
+                limits = rate(training.optimizer, step), stable_below(training.optimizer, step)
+                yield Moment(step, matrix, layer, loss, gradient, found, *limits, classes(made, theta))
 
 
 def _at(where: str, on_progress: Callable[[str], None], said: str) -> None:
@@ -199,14 +201,6 @@ def classes(made: Problem, theta: Tensor) -> int | None:
     with torch.no_grad():
         outputs = made.outputs(made.layout.split(theta), tuple(t[:1] for t in made.train.tensors))
     return outputs.shape[-1] if outputs.dim() > 1 and outputs.shape[-1] > 1 else None
-
-
-def rate(text: str | None, step: int) -> float | None:
-    """The learning rate of an optimizer at a step, where it has one."""
-    lr = optimizer.bind(text).options.get("lr") if text else None
-    if isinstance(lr, Spec):
-        return float(schedule.build(lr)(step))
-    return None if lr is None else float(lr)
 
 
 @contextmanager

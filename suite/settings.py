@@ -17,13 +17,13 @@ from suite.schedules import schedule
 Path = tuple[str, ...]
 
 
-def _walk(registry: Registry[Any], spec: Spec, visit: Callable[[Path, Any], Any], at: Path = ()) -> Spec:
-    """The spec with every hyperparameter that may vary between lanes (a float or a schedule) visited."""
+def walk(registry: Registry[Any], spec: Spec, visit: Callable[[Path, Any], Any], at: Path = ()) -> Spec:
+    """The spec with what ``visit`` makes of every number that may vary between lanes (a float or a schedule)."""
     kinds = {p.name: p.kind for p in registry.find(spec.name).parameters}
     settings = []
     for key, value in spec.kwargs:
         if kinds[key] == "nested":
-            value = _walk(registry.nested, value, visit, (*at, key))
+            value = walk(registry.nested, value, visit, (*at, key))
         elif kinds[key] == "number" and value is not None:
             value = visit((*at, key), value)
         settings.append((key, value))
@@ -38,7 +38,7 @@ def structure(spec: Spec) -> str:
             return "*"
         return Spec(value.name, (), tuple((k, "*" if isinstance(v, float) else v) for k, v in value.kwargs))
 
-    return str(_walk(optimizer, spec, blank))
+    return str(walk(optimizer, spec, blank))
 
 
 class Settings:
@@ -53,7 +53,7 @@ class Settings:
         columns: list[dict[Path, Any]] = []
         for spec in specs:
             column: dict[Path, Any] = {}
-            _walk(optimizer, spec, column.setdefault)
+            walk(optimizer, spec, column.setdefault)
             columns.append(column)
         self.tensors: dict[Path, Tensor] = {}
         self._schedules: dict[Path, Callable[[int], Any]] = {}
@@ -87,7 +87,7 @@ class Settings:
 
     def build(self, values: Mapping[Path, Any]) -> Optimizer:
         """The optimizer with these numbers, which are those of one lane."""
-        return optimizer.build(_walk(optimizer, self.template, lambda path, _: values[path]))
+        return optimizer.build(walk(optimizer, self.template, lambda path, _: values[path]))
 
     def of_lane(self, lane: int) -> Optimizer:
         """The optimizer of one lane with its current numbers as plain floats."""

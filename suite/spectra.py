@@ -43,8 +43,8 @@ def load_spectra(results: str | Path = "results") -> pd.DataFrame:
     """The spectra of a folder, one row each.
 
     Columns: ``problem``, ``optimizer``, ``initializer``, ``seed``, … of the training; ``step``,
-    ``matrix``, ``layer``, ``loss``, ``gradient_norm``, ``rate``, ``outliers``, ``classes``; ``top`` and ``bottom``
-    (eigenvalues as lists, outermost first), ``grid`` and ``density`` (lists, or none), ``negative``
+    ``matrix``, ``layer``, ``loss``, ``gradient_norm``, ``rate``, ``stable_below``, ``outliers``, ``classes``; ``top``
+    and ``bottom`` (eigenvalues as lists, outermost first), ``grid`` and ``density`` (lists, or none), ``negative``
     with ``negative_low`` and ``negative_high``; ``request``, the same for all of one request.
     """
     import pandas as pd
@@ -77,6 +77,7 @@ def row(moment: Moment) -> dict[str, Any]:
         "loss": moment.loss,
         "gradient_norm": moment.gradient,
         "rate": moment.rate,
+        "stable_below": moment.stable_below,
         "sharpness": moment.sharpness,
         "outliers": moment.outliers,
         "classes": moment.classes,

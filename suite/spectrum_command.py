@@ -142,6 +142,7 @@ def _of_moment(moment: Moment) -> dict[str, Any]:
         "top": _of_pairs(found.top),
         "bottom": _of_pairs(found.bottom),
         "sharpness": moment.sharpness,
+        "stable_below": moment.stable_below,
         "outliers": moment.outliers,
         "classes": moment.classes,
         "notes": list(found.notes),
@@ -206,8 +207,9 @@ def _facts(moment: Moment) -> str:
     from analysis.numbers import number
 
     facts = [f"loss {number(moment.loss)}", f"gradient norm {number(moment.gradient)}"]
-    if moment.rate and moment.sharpness is not None:
-        facts.append(f"sharpness {number(moment.sharpness)} against 2/lr = {number(2 / moment.rate)}")
+    if moment.sharpness is not None:
+        limit = f" of the {number(moment.stable_below)} where steps diverge" if moment.stable_below else ""
+        facts.append(f"sharpness {number(moment.sharpness)}{limit}")
     if moment.outliers is not None:
         beside = f" for {moment.classes} classes" if moment.classes else ""
         facts.append(f"{moment.outliers} outliers{beside}")

@@ -1,9 +1,10 @@
 """Spectra: densities with their extreme eigenvalues, and what becomes of them along training.
 
-Tables have a row for each spectrum: ``step``, ``matrix``, ``loss``, ``rate`` (the learning rate,
-or none), ``top`` and ``bottom`` (eigenvalues as lists, outermost first), ``grid`` and
-``density`` (lists, or none), ``negative``, ``negative_low``, ``negative_high`` (the share of
-negative eigenvalues and its interval).
+Tables have a row for each spectrum: ``step``, ``matrix``, ``loss``, ``stable_below`` (the
+curvature from which on the optimizer's steps on a quadratic grow, or none), ``top`` and
+``bottom`` (eigenvalues as lists, outermost first), ``grid`` and ``density`` (lists, or none),
+``negative``, ``negative_low``, ``negative_high`` (the share of negative eigenvalues and its
+interval).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SHOWN = 4  # spectra in one panel
 FLOOR = 1e-6  # densities below this share of the largest are not drawn
 FAR = 3.0  # times the largest eigenvalue: a stability limit beyond it is told, not drawn
-LARGEST, SMALLEST, LIMIT = "largest", "smallest", "2 / learning rate"
+LARGEST, SMALLEST, LIMIT = "largest", "smallest", "limit of stability"
 WHY = "no spectrum was measured; python -m suite spectrum does"
 
 
@@ -140,12 +141,11 @@ def _course(panel: Panel, *, table: pd.DataFrame) -> None:
 
 
 def _limit(panel: Panel, table: pd.DataFrame) -> None:
-    """The curvature up to which gradient descent with this learning rate is stable on a quadratic."""
-    rates = table["rate"].astype(float).to_numpy()
+    """The curvature up to which the optimizer's steps on a quadratic shrink, where it has such a limit."""
     largest = [max(values) for values in table["top"] if len(values)]
-    if not largest or not np.all(rates > 0):
+    if not largest or "stable_below" not in table or table["stable_below"].isna().any():
         return
-    limit = 2 / rates
+    limit = table["stable_below"].astype(float).to_numpy()
     style: dict[str, Any] = {"color": panel.theme.muted, "fontsize": 8}
     if limit.min() > FAR * max(largest):
         panel.axis.text(0.02, 0.97, f"{LIMIT} ≥ {number(limit.min())}, above", va="top",

@@ -45,7 +45,8 @@ figures.densities(spectra, title=f"{spectra['problem'].iloc[0]}, {spectra['optim
 # %% [markdown]
 # ## Its ends
 #
-# Gradient descent with rate $\epsilon$ is stable on a quadratic while the largest curvature is below $2/\epsilon$.
+# Gradient descent with rate $\epsilon$ is stable on a quadratic while the largest curvature is below $2/\epsilon$; momentum
+# $\alpha$ allows $2(1+\alpha)/\epsilon$. Steps of adaptive methods do not grow with the curvature, so these have no such limit.
 
 # %%
 figures.course(spectra)
@@ -64,11 +65,14 @@ figures.index(spectra)
 
 # %%
 first, last = spectra.iloc[0], spectra.iloc[-1]
-limit = 2 / last["rate"]
+limit = last["stable_below"]
+beside = (
+    f" ({last['sharpness'] / limit:.0%} of the limit of stability, {limit:.0f})" if limit and limit == limit else ""
+)
 ratio = np.array(last["top"]) / last["top"][0]
 print(
     f"From step {first['step']} to {last['step']} the loss fell from {first['loss']:.2f} to {last['loss']:.2f}, the sharpness went "
-    f"from {first['sharpness']:.2f} to {last['sharpness']:.2f} ({last['sharpness'] / limit:.0%} of the limit of stability, {limit:.0f}), "
+    f"from {first['sharpness']:.2f} to {last['sharpness']:.2f}{beside}, "
     f"and the share of negative eigenvalues from {first['negative']:.2f} to {last['negative']:.2f}. "
     f"The fifth eigenvalue is {ratio[-1]:.0%} of the first."
 )

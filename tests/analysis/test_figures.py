@@ -76,7 +76,7 @@ GRID = np.linspace(-1, 20, 50)
 SPECTRA = pd.DataFrame(
     [
         {
-            "step": k, "matrix": "hessian", "loss": 2 - k / 100, "rate": 0.1,
+            "step": k, "matrix": "hessian", "loss": 2 - k / 100, "rate": 0.1, "stable_below": 20.0,
             "top": [20 - k / 10, 9.0], "bottom": [-1.0],
             "grid": GRID, "density": np.exp(-(GRID**2)), "negative": 0.3, "negative_low": 0.2, "negative_high": 0.4,
         }

@@ -55,6 +55,7 @@ def _spectra(folder: Path) -> None:
     rows = [
         {
             "step": step, "matrix": "hessian", "layer": "", "parameters": 10, "loss": 2.0 / (1 + step), "rate": 0.1,
+            "stable_below": 20.0,
             "gradient_norm": 1.0, "sharpness": 9.0, "top": [9.0, 4.0], "bottom": [-0.5], "grid": grid.tolist(),
             "density": np.exp(-(grid**2)).tolist(), "negative": 0.3, "negative_low": 0.2, "negative_high": 0.4,
         }

@@ -114,7 +114,7 @@ def test_the_table_and_the_figure(tmp_path):
     asked = ["digits_mlp(hidden=(3,))", "sgd(lr=0.1)", "--bottom", "1", "--density", "--at", "0,5", "--examples", "50"]
     text = ask(*asked, "--figure", str(figure))
     assert "step 5" in text
-    assert "against 2/lr = 20" in text
+    assert "of the 20.00 where steps diverge" in text
     assert "share negative" in text
     assert figure.read_text().startswith("<?xml")
 
