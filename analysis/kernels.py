@@ -24,7 +24,11 @@ WORTH = 1.0  # seconds to be won from which on another kernel is tried; building
 
 
 class Kernel(Protocol):
-    """Products with the curvature of one chunk."""
+    """Products with the curvature of one chunk; and its gradient, where that came along."""
+
+    @property
+    def gradient(self) -> Parts | None:
+        """∇ℓ, None where it did not come along."""
 
     def one(self, parts: Sequence[Tensor]) -> Parts:
         """The product with one vector."""
@@ -44,6 +48,7 @@ class Retained:
         self.pieces = list(pieces.values())
         with objective.guarded():
             grads = gradients(objective.value_of(pieces, chunk), self.pieces, create_graph=True)
+        self.gradient: Parts | None = [None if g is None else g.detach() for g in grads]
         # a piece that the gradient does not depend on has zero rows
         self.used = [i for i, g in enumerate(grads) if g is not None and g.requires_grad]
         self.grads = [g for g in grads if g is not None and g.requires_grad]
@@ -80,7 +85,8 @@ class Linearized:
 
         with objective.guarded(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about its own graphs; the products are checked before use
-            _, product = torch.func.linearize(gradient, *pieces.values())
+            found, product = torch.func.linearize(gradient, *pieces.values())
+        self.gradient: Parts | None = found
         self._one: Callable[..., Any] = product
         self._many: Callable[..., Any] = torch.vmap(product)
         if compiled:
@@ -101,6 +107,8 @@ class GaussNewton:
     Jv is ∂/∂w ⟨Jᵀw, v⟩, since Jᵀw is linear in w; Schraudolph 2002, *Fast curvature matrix-vector
     products*.
     """
+
+    gradient: Parts | None = None
 
     def __init__(self, objective: Objective, chunk: Batch) -> None:
         pieces = objective.leaves()

@@ -69,10 +69,17 @@ class Krylov:
         capacity: the most vectors that it holds.
         against: [c, D], orthonormal vectors that the space stays orthogonal to.
         scale: a lower bound of ‖A‖, where one is known.
+        lead: a vector [D] rich in what is wanted: half of the first vector, the rest of which is random.
     """
 
     def __init__(
-        self, operator: Operator, capacity: int, seed: int = 0, against: Tensor | None = None, scale: float = 0.0
+        self,
+        operator: Operator,
+        capacity: int,
+        seed: int = 0,
+        against: Tensor | None = None,
+        scale: float = 0.0,
+        lead: Tensor | None = None,
     ) -> None:
         self.operator = operator
         self.generator = torch.Generator().manual_seed(seed)
@@ -91,7 +98,7 @@ class Krylov:
         self.restarted = False
         self._known = np.zeros(0)  # the next column's entries above the diagonal, by the recurrence
         self._tiny = 100 * float(torch.finfo(operator.dtype).eps)
-        self.start()
+        self.start(None if lead is None else self._beside(lead))
 
     @property
     def exhausted(self) -> bool:
@@ -108,13 +115,24 @@ class Krylov:
         if self.exhausted:
             return
         if vector is None:
-            signs = torch.randint(0, 2, (self.operator.size,), generator=self.generator)
-            vector = (2 * signs - 1).to(self.operator.device, self.operator.dtype)
+            vector = self._signs()
         for _ in range(3):
             vector -= self._projection(vector)[1]
             vector /= length(vector)
         self.v[m] = vector
         self._known = self._images(vector)
+
+    def _signs(self) -> Tensor:
+        """A vector of random signs, which holds some of every eigenvector."""
+        signs = torch.randint(0, 2, (self.operator.size,), generator=self.generator)
+        return (2 * signs - 1).to(self.operator.device, self.operator.dtype)
+
+    def _beside(self, lead: Tensor) -> Tensor:
+        """Random signs with a given vector of the same length added, if it has a direction."""
+        signs, size = self._signs(), length(lead)
+        if 0 < size < math.inf:
+            signs += lead * (math.sqrt(len(lead)) / size)
+        return signs
 
     def extend(self) -> None:
         """One product, and the direction that it adds."""
@@ -249,16 +267,16 @@ def iterate(
         most: products.
         least: products of the first chain before the search for copies, for a density.
     """
-    most = most if wanted.count else least
     due, settled, worst = None, np.zeros(0), math.inf  # products until the next decision; what the last one saw
-    for used in range(1, most + 1):
+    look = _Look()
+    for used in range(1, (most if wanted.count else least) + 1):
         if space.count == space.capacity:
             _thick_restart(space, wanted)
         space.extend()
         if space.exhausted:
             break
         due = None if due is None else due - 1
-        if (due is not None and due > 0) or used < least or (due is None and not _look(space, wanted, used)):
+        if (due is not None and due > 0) or used < max(least, look.next) or not 0 < wanted.count <= space.count:
             continue
         values, _, estimates = space.ritz()
         chosen, scale = wanted.among(values), float(np.abs(values).max())
@@ -266,6 +284,7 @@ def iterate(
         on_progress(used, int(done.sum()), len(chosen))
         if not done.all():
             due = None if due is None else 1
+            look.after(used, space.count, float(estimates[chosen].max()) / (0.8 * wanted.tol * scale))
             continue
         if len(settled) != len(chosen) or np.abs(values[chosen] - settled).max() > 10 * wanted.tol * scale:
             settled = values[chosen]
@@ -281,9 +300,21 @@ def iterate(
     return pairs(space, wanted)[0]
 
 
-def _look(space: Krylov, wanted: Wanted, used: int) -> bool:
-    """Whether to look for convergence: not at every step of a large space, where a look costs as a product."""
-    return space.count >= wanted.count and (space.count <= 40 or used % (space.count // 16) == 0)
+@dataclass
+class _Look:
+    """When to look for convergence next: a look at a large space costs as a product, and so does a look too late."""
+
+    next: int = 0
+    used: int = 0
+    far: float = math.inf
+
+    def after(self, used: int, count: int, far: float) -> None:
+        """A look after ``used`` products, in a space of ``count`` vectors, saw residuals ``far`` times too large."""
+        pause = max(1, count // 16) if count > 40 else 1
+        if 1 < far < self.far < math.inf:
+            left = math.log(far) * (used - self.used) / math.log(self.far / far)
+            pause = max(1, min(pause, int(left / 2)))  # half the way, at the pace since the last look
+        self.next, self.used, self.far = used + pause, used, far
 
 
 def _thick_restart(space: Krylov, wanted: Wanted) -> None:
@@ -307,7 +338,8 @@ def pairs(space: Krylov, wanted: Wanted) -> tuple[Eigenpairs, Tensor]:
     values, turn = eigh(image)
     mix = torch.as_tensor(turn.T @ inverse, dtype=x.dtype, device=x.device)
     x, ax = mix @ x, mix @ ax
-    residuals = np.array([length(a.double() - t * v.double()) for a, v, t in zip(ax, x, values, strict=True)])
+    apart = torch.addcmul(ax, x, torch.as_tensor(values, dtype=x.dtype, device=x.device)[:, None], value=-1)
+    residuals = torch.linalg.vector_norm(apart, dim=1, dtype=torch.float64).cpu().numpy()
     return Eigenpairs(values, x, residuals, residuals <= wanted.tol * scale, scale), ax
 
 

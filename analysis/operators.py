@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from analysis.kernels import Kernel, Parts, gauss_newton_kernel, hessian_kernel, per_example
-from analysis.objective import Batch, CurvatureError, Objective, gradients
+from analysis.objective import Batch, CurvatureError, Objective, gradients, joined
 
 MEMORY = 2 << 30  # bytes of graphs that are kept
 
@@ -27,7 +27,8 @@ class Operator:
     Args:
         apply: vectors [k, D] -> products [k, D].
 
-    ``products`` counts vectors multiplied so far; ``notes`` say what a reader of results should know.
+    ``products`` counts vectors multiplied so far; ``notes`` say what a reader of results should know;
+    ``lead`` is a vector [D] that holds much of the eigenvectors of the largest eigenvalues, if one is known.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Operator:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
         notes: tuple[str, ...] = (),
+        lead: Tensor | None = None,
     ) -> None:
         self._apply = apply
         self.size, self.dtype, self.device = size, dtype, torch.device(device)
         self.notes = notes
+        self.lead = lead
         self.products = 0
 
     def apply(self, vectors: Tensor) -> Tensor:
@@ -203,7 +206,18 @@ def _summed(objective: Objective, build: Callable[[Objective, Batch], Kernel], m
     notes = list(objective.notes)
     if kept < len(chunks):
         notes.append(f"{len(chunks) - kept} of {len(chunks)} chunks are built anew for every product (memory)")
-    return Operator(apply, objective.size, objective.dtype, objective.device, tuple(notes))
+    lead = _gradient(objective, first)
+    return Operator(apply, objective.size, objective.dtype, objective.device, tuple(notes), lead)
+
+
+def _gradient(objective: Objective, kernels: list[Kernel]) -> Tensor | None:
+    """∇L over the chunks whose kernels came by it: it leans to the largest eigenvalues (Gur-Ari et al. 2018)."""
+    total = None
+    for weight, kernel in zip(objective.weights, kernels, strict=False):
+        if kernel.gradient is not None:
+            part = weight * joined(kernel.gradient, list(objective.pieces.values()))
+            total = part if total is None else total + part
+    return total
 
 
 def _put(into: list[Tensor], parts: Parts, weight: float, fresh: bool) -> None:

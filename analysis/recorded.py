@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from analysis.kernels import Kernel, Parts
 
 OPERATION = 1e-4  # seconds that recording one operation takes
+SAVED = 0.3  # share of a product that its recording saves, about
 COMPILING = 2.0  # seconds to be won from which compiling the elementwise chains pays
 TRUSTED = {torch.float32: 1e-3, torch.float64: 1e-8}  # how far two kernels' products may be apart, relatively
 
 
 class Recorded:
-    """A kernel whose products are recorded as soon as those so far have taken as long as recording does.
+    """A kernel whose products are recorded once that pays: at once for many that are expected to be long.
 
-    So a few products cost what they did, and many at most twice what they would have cost had it been
-    known before. A replayed product is held against the kernel's own once before it is trusted. What
-    is returned is overwritten by the next product.
+    Else it waits until those so far have taken as long as recording does, so that a few cost what they
+    did, and many at most twice what they would have cost had it been known before. A replayed product
+    is held against the kernel's own once before it is trusted. What is returned is overwritten by
+    the next product.
 
     Args:
         point: what the kernel holds on to by reference; where it is changed, nothing is replayed.
@@ -42,6 +44,7 @@ class Recorded:
     def __init__(self, kernel: Kernel, point: Sequence[Tensor], operations: int, expected: int) -> None:
         self.kernel, self.point, self.expected = kernel, point, expected
         self.worth = OPERATION * operations
+        self.gradient = kernel.gradient
         self._forms: dict[int, _Form] = {}
         self._versions = [t._version for t in point]
 
@@ -63,14 +66,14 @@ class Recorded:
             form.refused = not form.trusted
             form.tape = form.tape if form.trusted else None
             return found
-        if form.refused or form.spent < self.worth:
+        calls = self.expected / max(1, block)
+        if form.refused or max(form.spent, SAVED * form.last * calls) < self.worth:
             began = time.perf_counter()
             found = plain(parts)
             form.last = time.perf_counter() - began
             form.spent += form.last
             return found
-        calls = self.expected / max(1, block)
-        with native.used("compiled" if 0.3 * form.last * calls > COMPILING else "known"):
+        with native.used("compiled" if SAVED * form.last * calls > COMPILING else "known"):
             return form.record(parts, plain)
 
 

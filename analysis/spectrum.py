@@ -169,7 +169,9 @@ class _Search:
     def run(self, probes: int, steps: int) -> Spectrum:
         """The pairs, and with ``probes`` > 0 the density."""
         matrix = self.matrix
-        space = Krylov(matrix, self.capacity, self.seed)
+        # a density needs a random start, for a mean over such is what it is; the smallest gain nothing by the lead
+        lead = None if probes or self.wanted.bottom else matrix.lead
+        space = Krylov(matrix, self.capacity, self.seed, lead=lead)
         steps = min(steps, space.capacity)
         pairs = iterate(space, self.wanted, self.most, steps if probes else 0, self._told)
         notes = []

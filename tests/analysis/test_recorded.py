@@ -93,6 +93,8 @@ def test_pieces_without_curvature_have_zero_rows_when_replayed():
 class Odd:
     """A kernel that multiplies by two, and something else besides."""
 
+    gradient = None
+
     def __init__(self, extra):
         self.extra, self.calls = extra, 0
 

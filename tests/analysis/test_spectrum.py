@@ -130,6 +130,46 @@ def test_no_ghosts_after_many_steps():
     assert (found.density.pooled().nodes > 50).sum() == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("basis", [None, 30])
+def test_clusters_have_as_many_members_as_they_have(dtype, basis):
+    close = 10 * (1 + 1e-3 * np.arange(4))  # four within 0.3 %, which a chain tells apart late
+    values = np.concatenate([[100.0], close, [5.0] * 3, np.linspace(-1, 1, 700), [-8.0, -8.004, -20.0]])
+    found = spectrum(with_eigenvalues(values, dtype), top=8, bottom=3, method="lanczos", basis=basis)
+    assert found.top.converged.all() and found.bottom.converged.all()
+    np.testing.assert_allclose(found.top.values, np.sort(values)[::-1][:8], rtol=1e-5)
+    np.testing.assert_allclose(found.bottom.values, np.sort(values)[:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("lead", ["an eigenvector", "zero", "not a number"])
+def test_what_the_search_starts_from_hides_nothing(lead):
+    values = np.concatenate([np.linspace(0, 1, 400), [3, 4, 5.0, 6]])
+    matrix = torch.diag(torch.from_numpy(values))
+    first = torch.zeros(404, dtype=torch.float64)
+    first[400] = {"an eigenvector": 1.0, "zero": 0.0, "not a number": math.nan}[lead]
+    found = spectrum(Operator(lambda v: v @ matrix, 404, lead=first), top=4, method="lanczos")
+    np.testing.assert_allclose(found.top.values, [6, 5, 4, 3], rtol=1e-9)
+
+
+def test_the_gradient_leads_to_the_largest_eigenvalues(trained):
+    module, x, y = trained
+    made = of_module(module, nn.CrossEntropyLoss(), (x, y), chunk=250)
+    matrix = hessian(made)
+    torch.testing.assert_close(matrix.lead, made.gradient())
+    random = Operator(matrix.apply, matrix.size)
+    with_lead, without = (spectrum(m, top=5, method="lanczos") for m in (matrix, random))
+    np.testing.assert_allclose(with_lead.top.values, without.top.values, rtol=1e-9)
+    assert with_lead.products <= without.products
+
+
+@pytest.mark.parametrize("steps", [20, 60])
+def test_a_density_alone(steps):
+    values = np.linspace(1, 2, 500)
+    found = spectrum(with_eigenvalues(values), top=0, density=True, probes=4, steps=steps, method="lanczos")
+    assert found.products == 4 * steps
+    assert found.density.trace.value == pytest.approx(values.sum(), rel=1e-2)
+
+
 def test_a_null_space_that_is_most_of_the_space_keeps_its_mass():
     values = np.concatenate([np.zeros(900), np.arange(1.0, 101)])
     found = spectrum(torch.diag(torch.from_numpy(values)), top=2, density=True, probes=8, method="lanczos")
