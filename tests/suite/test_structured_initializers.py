@@ -175,6 +175,19 @@ def test_a_walk_whose_gain_is_not_known_is_measured(activation, inner):
     assert g[0] < float(pieces["layer30.weight"].norm()) / math.sqrt(32) < g[1]
 
 
+def test_a_gain_is_found_though_signals_leave_the_numbers_there_are_on_both_sides_of_it():
+    """Through 700 layers 1.4 against √2 is a thousandth, and 1 no more than float32 can tell from 0."""
+    made = deep(700, 32, "relu")
+    pieces = drawn("random_walk(initializer=orthogonal)", made)
+    _, gradients = look(made, pieces, made.train.tensors, layers_of(made))
+    assert float(gradients[0].norm() / gradients[-2].norm()) == pytest.approx(1, abs=0.06)
+
+
+def test_where_no_gain_brings_a_balance_a_walk_says_so():
+    with pytest.raises(NotApplicable, match="in balance at no gain"):  # all units are dead after so many layers of 8
+        drawn("random_walk(initializer=orthogonal)", deep(700, 8, "relu"))
+
+
 def test_a_walk_scales_what_another_initializer_draws():
     made = deep(4, 24, "tanh")
     pieces = drawn("random_walk(initializer=orthogonal, gain=1.5)", made)
