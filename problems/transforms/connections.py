@@ -123,7 +123,7 @@ def auxiliary_heads(problem: Problem, weight: NonNegative = 0.3, margin: NonNega
     inner, who = problem, "auxiliary_heads"
     need(who, inner, inner.units, "to teach")
     need_new(who, inner, [f"{name}.head.weight" for name in inner.units], "has heads")
-    *below, _ = trunk(inner) or ("",)
+    below = [name for name in trunk(inner) if name != inner.units[-1]]
     if not below:
         raise UsageError(
             f"{who}: {inner.name} has no hidden layers that everything goes by but the last, which its outputs teach; "

@@ -140,6 +140,26 @@ def test_heads_of_a_residual_net_are_where_branches_end() -> None:
     assert [name for name in w if name.endswith("head.weight")] == [f"{name}.head.weight" for name in names]
 
 
+class Around(nn.Module):
+    """What its last hidden layer gives is added to what goes around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 4), nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.a(x))
+        return self.out(x + torch.relu(self.b(x)))
+
+
+def test_a_head_is_on_a_layer_before_which_nothing_goes_around() -> None:
+    from problems.transforms.connections import auxiliary_heads
+
+    x, y = torch.randn(8, 6), torch.randint(5, (8,))
+    p = auxiliary_heads(Problem.from_module(Around(), cross_entropy, (x, y)))
+    assert [piece.name for piece in p.layout if ".head." in piece.name] == ["a.head.weight", "a.head.bias"]
+
+
 def test_heads_of_recurrent_layers_are_where_the_outputs_are() -> None:
     p, w = doubled("auxiliary_heads(@stacked_lstm)")
     x, y = p.train.tensors
