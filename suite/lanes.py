@@ -167,7 +167,10 @@ class Together:
         self.settings.refresh(k)
         self._run()
         self._taken += 1
-        return self._first if self._first is not None else self.theta.new_zeros(len(self.theta))
+        if self._first is None:
+            return self.theta.new_zeros(len(self.theta))
+        self.settings.hear(self._first)
+        return self._first
 
     @property
     def opens(self) -> bool:
@@ -209,7 +212,7 @@ class Together:
         kept.specs, kept.seeds = [self.specs[i] for i in lanes], [self.seeds[i] for i in lanes]
         kept.theta, kept.errors, kept._tree = _own(self.theta[index]), {}, self._tree
         kept.state = [_own(leaf[index]) for leaf in self.state]
-        kept.settings = Settings(kept.specs, self.theta.device)
+        kept.settings = self.settings.keep(kept.specs, lanes)
         kept.sampler = sampler_of(self.problem, kept.seeds, self.sampler.size, self.sampler.order, self.theta)
         kept.objective = Objective(self.problem, len(kept.specs), kept.sampler.batch, kept.sampler.carried)
         kept.objective.calls, kept._calls, kept._taken = self.objective.calls.copy(), Counter(), self._taken
@@ -322,6 +325,8 @@ class Apart:
             except Exception as error:
                 self.errors[lane] = told(error)
             self._first[lane] = oracle.first if oracle.first is not None else 0.0
+        if any(oracle.first is not None for oracle in self.oracles):
+            self.settings.hear(self._first)
         return self._first
 
     def readout(self) -> Tensor:

@@ -11,16 +11,30 @@ optimizer took is another algorithm as soon as it has memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
-from problems.bounds import Bound, Count, Fraction, Positive, Real, Unit
+from problems.bounds import Bound, Count, Fraction, Natural, Positive, Real, Unit
 from problems.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Schedule = Callable[[int], "float | Tensor"]  # step k = 0, 1, 2, … -> the value at that step
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """A schedule that depends on how training goes, not on the step alone. One stands for all lanes."""
+
+    def __call__(self, step: int) -> float | Tensor: ...
+
+    def hear(self, losses: Tensor) -> None:
+        """Told after each step of the losses [lanes] of its minibatches, before θ changed."""
+
+    def follow(self, other: Any, lanes: Sequence[int]) -> None:
+        """Go on where some lanes of another one stand, with as many lanes."""
+
 
 schedule: Registry[Schedule] = Registry("schedule", "suite.schedules")
 
@@ -115,6 +129,31 @@ def cyclic(value: Real, steps: Count = 1000, start: Unit = 0.1, decay: Unit = 1.
         return value * (start + (1 - start) * decay**cycle * (1 - abs(2 * k / steps - 2 * cycle - 1)))
 
     return at
+
+
+@schedule(section="8.3.1", reference="as torch.optim.lr_scheduler.ReduceLROnPlateau in its relative mode for minima")
+def reduce_on_plateau(
+    value: Real,
+    factor: Fraction = 0.1,
+    patience: Natural = 10,
+    threshold: Fraction = 1e-4,
+    every: Count = 100,
+    cooldown: Natural = 0,
+    end: Unit = 0.0,
+) -> Schedule:
+    """Multiplied by ``factor`` when the training loss has not fallen for more than ``patience`` looks.
+
+    A look is the mean of the minibatch losses of ``every`` steps, each as its step found it. It has fallen if it is
+    below (1 − threshold) times the lowest so far. After a reduction, ``cooldown`` looks are not counted
+    against it. The value does not go below end·value.
+
+    torch.optim leaves the measure to its caller, mostly a validation loss after each epoch; here it is the
+    training loss, so that a schedule costs no evaluation and a run does not depend on when it is evaluated. torch's
+    ``eps``, below which a change is not made, is 0. Of an optimizer that asks for no loss nothing is heard.
+    """
+    from suite.plateau import Plateau
+
+    return Plateau(value, factor, patience, threshold, every, cooldown, end)
 
 
 @schedule(reference="Vaswani et al. 2017, equation 3")

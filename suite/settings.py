@@ -12,7 +12,7 @@ from problems.names import Spec
 from problems.registry import Registry
 from suite.optimizers import optimizer
 from suite.optimizers.base import Optimizer
-from suite.schedules import schedule
+from suite.schedules import Hearing, schedule
 
 Path = tuple[str, ...]
 
@@ -84,6 +84,20 @@ class Settings:
                 self.tensors[path].copy_(value)
             else:
                 self.tensors[path].fill_(value)
+
+    def hear(self, losses: Tensor) -> None:
+        """Tell the schedules that want to know of the minibatch losses [lanes] of a step."""
+        for at in self._schedules.values():
+            if isinstance(at, Hearing):
+                at.hear(losses)
+
+    def keep(self, specs: Sequence[Spec], lanes: Sequence[int]) -> Settings:
+        """Those of the given lanes, whose specs are given too, from where they stand."""
+        kept = Settings(specs, next(iter(self.tensors.values())).device if self.tensors else "cpu")
+        for path, at in kept._schedules.items():
+            if isinstance(at, Hearing):
+                at.follow(self._schedules[path], lanes)
+        return kept
 
     def build(self, values: Mapping[Path, Any]) -> Optimizer:
         """The optimizer with these numbers, which are those of one lane."""
