@@ -24,7 +24,8 @@ UPDATES = (
 )  # fmt: skip
 STEPS = ("sgd", "momentum", "adam")  # of lanes
 CASES = (*(f"update {name}" for name in UPDATES), *(f"digits_mlp x 16 {name}" for name in STEPS))
-PARAMETERS, LANES, REPEATS = 10_000, 16, 5
+PARAMETERS, LANES, REPEATS = 10_000, 16, 10
+WARMUP = 20  # steps until Python has settled on how it executes them
 TIMEOUT = 1500  # seconds for all cases, on a busy machine
 COMPILER = "cc -mno-avx512f"  # for chains that the emulator can run
 
@@ -103,12 +104,12 @@ def _count(folder: str, cases: list[str]) -> None:
             lanes = update(name, PARAMETERS) if what == "update" else group(what.split()[0], name, LANES)
         except UsageError:  # a name that an older commit does not have
             continue
-        for k in range(3):
+        for k in range(WARMUP):
             lanes.step(k)
         gc.collect()
         gc.disable()
         torch._C._valgrind_toggle()
-        for k in range(3, 3 + REPEATS):
+        for k in range(WARMUP, WARMUP + REPEATS):
             lanes.step(k)
         torch._C._valgrind_toggle_and_dump_stats()
         gc.enable()
