@@ -20,8 +20,9 @@ from problems.parameters import Parameter
 from problems.problem import Data, Problem
 from problems.registry import Entry
 from suite.errors import told
+from suite.lane_oracle import LaneOracle
 from suite.lanes import Together, lanes_of
-from suite.objective import LaneOracle, Objective
+from suite.objective import Objective
 from suite.optimizers import Optimizer, optimizer
 
 STEPS = 20

@@ -32,11 +32,13 @@ from suite.memory import Peak
 from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.plan import wants_all
+from suite.room import check_room
 from suite.sampler import generator
 from suite.threads import one_thread
 
-PARTS = ("data", "forward", "backward", "update", "measurement")
-ROUNDS = 7
+PARTS = ("data", "forward", "backward", "curvature", "update", "measurement")
+PRODUCTS = ("hvp", "ggn")  # evaluations by their kinds, beside values and gradients
+ROUNDS, FEW = 7, 3  # in so few when a step takes longer than a round was meant to
 AHEAD, DELAY = 20, 10_000_000  # steps launched while an accelerator waits for so many of its cycles
 NOISY = 0.10  # interquartile range over median of the whole step from which a warning is due
 
@@ -47,12 +49,15 @@ class Cost:
 
     Args:
         seconds: of a whole step, median over rounds; ``spread`` is its interquartile range.
-        parts: seconds of ``PARTS``; the backward pass is a gradient less a forward pass.
+        parts: seconds of ``PARTS``, whichever evaluation of a step they belong to; the backward pass is a
+            gradient less a forward pass, and curvature is products with the Hessian or the Gauss-Newton matrix and
+            what K-FAC's factors take. The update is all the rest: a line search's and a solver's own work too.
         warmup: seconds of setting up, until the first steps were done; ``compilation`` is the share of a
             compiler in it, 0 where what it makes is remembered.
         state: bytes of optimizer state per parameter.
         memory: bytes, at the peak, of setting up and stepping, the data set aside; None where not known.
-        flops: floating-point operations of a step's matrix products and convolutions.
+        flops: floating-point operations of matrix products and convolutions in a step's evaluations, K-FAC's
+            factors aside.
         calls: evaluations per step by kind.
         peak, bandwidth: what the machine does at best, in operations and bytes per second.
         traffic: bytes that the update must move, each array once: θ and the gradient read, θ
@@ -89,8 +94,9 @@ class Cost:
 
     @property
     def flops_share(self) -> float:
-        """The share of the machine's matrix-product peak that the gradient reaches."""
-        busy = self.parts["forward"] + self.parts["backward"]
+        """The share of the machine's matrix-product peak that the evaluations reach."""
+        counted = ("forward", "backward") if "factors" in self.calls else ("forward", "backward", "curvature")
+        busy = sum(self.parts[part] for part in counted)
         return self.flops / busy / self.peak if busy > 0 else 0.0
 
     @property
@@ -122,7 +128,8 @@ def measure(
         seconds: to spend, about, after the warm-up.
 
     Raises:
-        UsageError: unknown names, missing data, or a device that is not there.
+        UsageError: unknown names, missing data, a device that is not there, or more examples at once than fit
+            into memory.
     """
     check_device(device)
     began = time.perf_counter()
@@ -132,7 +139,8 @@ def measure(
     own = 0 if wants_all(spec) else made.batch_size
     size = own if batch_size is None else batch_size
     compiled = native.spent.seconds
-    _Step(made, spec, size)
+    check_room(made, spec, size, device)
+    _Step(made, spec, size, steps=1)
     warmup, compilation = time.perf_counter() - began, native.spent.seconds - compiled
     with Peak(device) as peak:  # the second time, when what a process loads once is loaded
         step = _Step(made, spec, size)
@@ -154,7 +162,7 @@ def measure(
         compilation=compilation,
         state=state / made.size,
         memory=peak.bytes,
-        flops=round(step.flops() * step.calls.get("gradient", 0)),
+        flops=round(step.flops()),
         calls=step.calls,
         peak=matmul_peak(device, theta.dtype),
         bandwidth=copy_bandwidth(device),
@@ -234,7 +242,7 @@ class _Clock:
 class _Step:
     """One lane at its problem's start, whose step runs whole or with its parts timed."""
 
-    def __init__(self, made: Problem, spec: Spec, size: int) -> None:
+    def __init__(self, made: Problem, spec: Spec, size: int, steps: int = 3) -> None:
         self.made = made
         data = made.train.tensors[0]
         start = initializer.build(parse("default"))(made, generator(0, "start"))
@@ -249,7 +257,11 @@ class _Step:
                 self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True
             ) -> tuple[Kernel, list[Tensor]]:
                 action, outputs = super().bind(kind, *operands, taped=taped, carry=carry)
-                return clock.timed("evaluation", action), outputs
+                return clock.timed(kind if kind in ("value", "gradient") else "curvature", action), outputs
+
+            def bind_factors(self, samples: int, taped: bool, *operands: Tensor) -> tuple[Kernel, list[Tensor]]:
+                action, outputs = super().bind_factors(samples, taped, *operands)
+                return clock.timed("curvature", action), outputs
 
         arguments = (made, [spec], theta, [0], size, "reshuffle")
         self.lanes: Lanes = lanes_of(*arguments)
@@ -260,11 +272,11 @@ class _Step:
         self._k = 0
         self._losses = theta.new_zeros(1000, 1)
         before = self.lanes.calls()[0].copy()
-        for _ in range(3):
+        for _ in range(steps):
             self.whole()
         after = self.lanes.calls()[0]
-        self.calls = {kind: (n - before[kind]) / 3 for kind, n in after.items() if n > before[kind]}
-        for k in range(3):
+        self.calls = {kind: (n - before[kind]) / steps for kind, n in after.items() if n > before[kind]}
+        for k in range(steps):
             self._parted.step(k)
         mine = [t for each in (self.lanes, self._parted) for t in (each.theta, *held(each.state))]
         self._begun = [(tensor, tensor.clone()) for tensor in mine]
@@ -284,20 +296,22 @@ class _Step:
         self._k += 1
 
     def parts(self, steps: int, share: float) -> dict[str, float]:
-        """Mean seconds of each part over some steps; ``share`` of an evaluation is its forward pass."""
-        for name in ("data", "evaluation", "step", "measurement"):
+        """Mean seconds of each part over some steps; ``share`` of a gradient is its forward pass."""
+        inside = ("data", "value", "gradient", "curvature")
+        for name in (*inside, "step", "measurement"):
             self.clock.take(name)
         for k in range(steps):
             if k % AHEAD == 0:
                 self.clock.delay()
             self._record(self._step(self._k))
             self._k += 1
-        spent = {name: self.clock.take(name) / steps for name in ("data", "evaluation", "step", "measurement")}
+        spent = {name: self.clock.take(name) / steps for name in (*inside, "step", "measurement")}
         return {
             "data": spent["data"],
-            "forward": spent["evaluation"] * share,
-            "backward": spent["evaluation"] * (1 - share),
-            "update": max(0.0, spent["step"] - spent["data"] - spent["evaluation"]),
+            "forward": spent["value"] + spent["gradient"] * share,
+            "backward": spent["gradient"] * (1 - share),
+            "curvature": spent["curvature"],
+            "update": max(0.0, spent["step"] - sum(spent[name] for name in inside)),
             "measurement": spent["measurement"],
         }
 
@@ -315,12 +329,18 @@ class _Step:
             shares.append(forward / gradient)
         return min(1.0, statistics.median(shares))
 
-    def flops(self) -> int:
-        """Floating-point operations of one gradient's products and convolutions."""
+    def flops(self) -> float:
+        """Floating-point operations of a step's products and convolutions, from one evaluation of each kind."""
         objective = Objective(self.made, 1, self.lanes.sampler.batch, taped=False)
-        with FlopCounterMode(display=False) as counter:
-            objective.gradient(self.lanes.theta)
-        return int(counter.get_total_flops())
+        theta = self.lanes.theta
+        total = 0.0
+        for kind, count in self.calls.items():
+            operands = {"value": [theta], "gradient": [theta], **{k: [theta, theta] for k in PRODUCTS}}.get(kind)
+            if operands is not None:
+                with FlopCounterMode(display=False) as counter:
+                    getattr(objective, kind)(*operands)
+                total += count * counter.get_total_flops()
+        return total
 
 
 def held(state: Any) -> list[Tensor]:
@@ -351,10 +371,11 @@ def _rounds(step: _Step, seconds: float, device: str) -> tuple[list[float], dict
     share = step.forward_share()
     whole: list[float] = []
     parts: dict[str, list[float]] = {part: [] for part in PARTS}
-    for _ in range(ROUNDS):
+    each = seconds / ROUNDS / 2
+    while len(whole) < (FEW if whole and whole[-1] > each else ROUNDS):
         step.restart()
-        whole.append(device_seconds(step.whole, device, seconds / ROUNDS / 2))
+        whole.append(device_seconds(step.whole, device, each))
         step.restart()
-        for part, mean in step.parts(max(2, round(seconds / ROUNDS / 2 / whole[-1])), share).items():
+        for part, mean in step.parts(max(1, round(each / whole[-1])), share).items():
             parts[part].append(mean)
     return whole, parts

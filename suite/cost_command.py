@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 PROBLEMS = "digits_mlp,quadratic_deep"
 OPTIMIZERS = "sgd,momentum,adagrad,rmsprop,adam"
+BARS = ("data", "forward", "backward", "curvature", "update")
+LEAST_FLOOR = 1e-5  # seconds that the update's bytes must take: of less, the calls are all of its cost
+SHORT = {"measurement": "measure"}
+KINDS = {  # of evaluations, as they stand in the table
+    "gradient": ("g", "gradients"),
+    "value": ("f", "values"),
+    "hvp": ("Hv", "products with the Hessian"),
+    "ggn": ("Gv", "products with the Gauss-Newton matrix"),
+    "factors": ("K", "backward passes for Kronecker factors"),
+}
 PAIRS = 9  # measurements of each of two optimizers that are compared
 
 
@@ -116,35 +126,28 @@ def _compare(
 
 def show(to: Console, costs: Sequence[Cost]) -> None:
     """One row for each cost; what it was measured on once."""
+    from suite.cost import PARTS
+
     for name, batch in dict.fromkeys((c.problem, c.batch_size) for c in costs):
         of = [c for c in costs if (c.problem, c.batch_size) == (name, batch)]
         size = f"batch {batch}" if batch else "full batch"
-        heads = (
-            "",
-            "a step",
-            "data",
-            "forward",
-            "backward",
-            "update",
-            "measure",
-            "evals",
-            "state",
-            "update at",
-            "peak",
-        )
-        units = ("", "± IQR", "%", "%", "%", "%", "%", "a step", "B/param", "× floor", "MB")
+        parts = [part for part in PARTS if part != "curvature" or any(c.parts[part] > 0 for c in of)]
+        heads = ["", "a step", *(SHORT.get(part, part) for part in parts), "evals", "state", "update at", "peak"]
+        units = ["", "± IQR", *("%" for _ in parts), "a step", "B/param", "× floor", "MB"]
         table = tables._columns([f"{a}\n{b}" for a, b in zip(heads, units, strict=True)], numbers=True)
         for c in of:
-            table.add_row(*_cells(c))
+            table.add_row(*_cells(c, parts))
         head = f"{problem.short(parse(name))}  {of[0].parameters:,} parameters, {size}, {of[0].dtype}"
-        share = f"{100 * of[0].flops_share:.0f} % of this machine's matrix-product peak"
-        work = f"{of[0].flops / 1e6:,.4g} Mflop a step, at {share}"
-        tables.show(to, head, f"  {work}", "", table, "", *_setting_up(of), *_launching(of))
+        tables.show(to, head, f"  {_work(of)}", "", table, "", *_kinds(of), *_setting_up(of), *_launching(of))
     noisy = [c for c in costs if c.noisy]
     if noisy:
         tables.show(
             to, f"~ {len(noisy)} of {len(costs)} spread by more than 10 %: the machine was doing something else"
         )
+    tables.show(
+        to, "update: what is left of a step, a line search's and a solver's own work too; × floor: over a copy of"
+    )
+    tables.show(to, "as many bytes, where that takes 10 µs or more")
     tables.show(
         to, f"matrix products {costs[0].peak / 1e9:.0f} Gflop/s, copies {costs[0].bandwidth / 1e9:.1f} GB/s at best"
     )
@@ -168,15 +171,36 @@ def _launching(costs: Sequence[Cost]) -> list[str]:
     return [*found, ""] if found else []
 
 
-def _cells(c: Cost) -> list[str]:
-    from suite.cost import PARTS
+def _work(costs: Sequence[Cost]) -> str:
+    """What the evaluations of a step compute, and how near to the machine's peak they come."""
+    if not any(c.flops for c in costs):
+        return "no matrix products"
+    flops = _range([c.flops / 1e6 for c in costs], ",.4g")
+    shares = _range([100 * c.flops_share for c in costs], ".0f")
+    return f"{flops} Mflop a step, at {shares} % of this machine's matrix-product peak"
 
+
+def _range(values: Sequence[float], form: str) -> str:
+    ends = dict.fromkeys(format(value, form) for value in (min(values), max(values)))
+    return " to ".join(ends)
+
+
+def _kinds(costs: Sequence[Cost]) -> list[str]:
+    """What the letters of evaluations mean, where they are not gradients alone."""
+    kinds = {kind for c in costs for kind in c.calls} - {"gradient"}
+    words = "; ".join(f"{letter} {words}" for kind, (letter, words) in KINDS.items() if kind in kinds)
+    return [f"  g gradients; {words}", ""] if kinds else []
+
+
+def _cells(c: Cost, parts: Sequence[str]) -> list[str]:
     whole = sum(c.parts.values())
-    shares = [f"{100 * c.parts[part] / whole:.0f}" for part in PARTS]
+    shares = [f"{100 * c.parts[part] / whole:.0f}" for part in parts]
     step = f"{duration(c.seconds)} ± {duration(c.spread)}{' ~' if c.noisy else ''}"
-    floor = f"{1 / c.bandwidth_share:.1f}" if c.bandwidth_share > 0 else "-"
+    compared = c.traffic / c.bandwidth > LEAST_FLOOR and c.bandwidth_share > 0
+    floor = f"{1 / c.bandwidth_share:.1f}" if compared else "-"
     memory = "-" if c.memory is None else f"{c.memory / 1e6:.3g}"
-    evaluations = f"{sum(c.calls.values()):.3g}"
+    counts = [f"{c.calls[kind]:.3g} {letter}" for kind, (letter, _) in KINDS.items() if c.calls.get(kind)]
+    evaluations = " + ".join(counts) or "-"
     return [str(optimizer.short(parse(c.optimizer))), step, *shares, evaluations, f"{c.state:.3g}", floor, memory]
 
 
@@ -190,7 +214,7 @@ def draw(costs: Sequence[Cost], file: str) -> None:
     table = pd.DataFrame(rows)
     palette = Palette(table["optimizer"])
     charts = [
-        cost_bars(own, title=str(problem.short(parse(str(name)))), palette=palette)
+        cost_bars(own, parts=BARS, title=str(problem.short(parse(str(name)))), palette=palette)
         for name, own in table.groupby("problem", sort=False)
     ]
     size = max((chart.size for chart in charts), key=max)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from suite.cost import Cost
 
 MACHINE = ("environment.processor", "environment.device", "environment.threads")
+CURVATURE = "parts.curvature"
 _KEY = ("problem", "structure", "batch_size", "dtype")
 
 
@@ -39,7 +40,10 @@ def load_costs(results: str | Path = "results") -> pd.DataFrame:
 
     from suite import records
 
-    return pd.json_normalize(records.load(Path(results) / "costs"))
+    costs = pd.json_normalize(records.load(Path(results) / "costs"))
+    if not costs.empty:  # a part that older records do not have was not told apart
+        costs = costs.reindex(columns=costs.columns.union([CURVATURE], sort=False)).fillna({CURVATURE: 0.0})
+    return costs
 
 
 def price(traces: pd.DataFrame, costs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

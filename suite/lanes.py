@@ -14,7 +14,8 @@ from analysis.replay.tape import Kernel, Tape, Untraceable
 from problems.names import Spec, UsageError
 from problems.problem import Problem
 from suite.errors import told
-from suite.objective import LaneOracle, Listener, Objective, rows
+from suite.lane_oracle import LaneOracle
+from suite.objective import Listener, Objective, rows
 from suite.row_oracle import RowOracle
 from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings

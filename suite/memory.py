@@ -39,6 +39,13 @@ class Peak:
         self.bytes = None if now is None else max(0, now - self._before)
 
 
+def free(device: str) -> int | None:
+    """Bytes that a device could still give; None where that is not known."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return _line("/proc/meminfo", "MemAvailable")
+
+
 def _trim() -> None:
     """Give memory that is free back to the system, so that using it again counts."""
     gc.collect()
@@ -56,8 +63,13 @@ def _reset() -> bool:
 
 def _resident(field: str) -> int | None:
     """A line of the process's status, in bytes."""
+    return _line("/proc/self/status", field)
+
+
+def _line(file: str, field: str) -> int | None:
+    """A line of a file of the kernel's, in bytes."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(file).read_text().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), None)

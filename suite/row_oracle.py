@@ -8,7 +8,8 @@ from torch import Tensor
 
 from analysis.replay.tape import Kernel
 from problems.layout import Layout
-from suite.objective import LaneOracle, Objective, rows
+from suite.lane_oracle import LaneOracle
+from suite.objective import Objective, rows
 from suite.optimizers.base import LayerFactors
 
 

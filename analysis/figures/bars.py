@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN = "update"  # the part that is the optimizer's own, in its colour; the others are the gradient's
-SHADES = {"data": 0.18, "forward": 0.34, "backward": 0.55, "measurement": 0.10}
+SHADES = {"data": 0.18, "forward": 0.34, "backward": 0.55, "curvature": 0.8, "measurement": 0.10}
 WIDTH, ROW, FRAME = 4.2, 0.3, 0.95  # inches
 
 

@@ -29,7 +29,7 @@ from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
 from suite.reporting.scaling import scaling_charts, series
 
-SHOWN = ("data", "forward", "backward", "update")  # parts of a step
+SHOWN = ("data", "forward", "backward", "curvature", "update")  # parts of a step
 THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
 
 
@@ -208,7 +208,7 @@ def costs(evidence: Evidence, palette: Palette) -> dict[str, list[Chart]]:
             _parts(own),
             name=slug(name, "cost", str(machine), str(batch)),
             title=f"A step on {name}",
-            caption=f"{machine}, {size}. Grey is the gradient, colour the optimizer's own update.{warning}",
+            caption=f"{machine}, {size}. Grey is what the problem takes, colour the optimizer's own update.{warning}",
             palette=palette,
         )
         found.setdefault(name, []).append(chart)

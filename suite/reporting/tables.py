@@ -173,18 +173,20 @@ def _glance_cell(contest: Contest, name: str) -> Cell:
 def cost_table(evidence: Evidence) -> Table:
     """What a step costs: seconds, shares of its parts, memory, operations."""
     columns = [Column("optimizer"), Column("problem"), Column("a step", True, "Median, and interquartile range")]
-    columns += [Column(part, True, "Share of the step") for part in ("data", "forward", "backward", "update")]
+    bent = (evidence.costs["parts.curvature"] > 0).any()
+    parts = ["data", "forward", "backward", *(["curvature"] if bent else []), "update"]
+    columns += [Column(part, True, "Share of the step") for part in parts]
     columns += [Column("state", True, "Bytes of optimizer state per parameter"), Column("machine")]
     machines = machine_names(evidence.costs)
     rows = []
     for row, machine in zip(evidence.costs.to_dict("records"), machines, strict=True):
-        whole = sum(row[f"parts.{part}"] for part in ("data", "forward", "backward", "update", "measurement"))
+        whole = sum(row[f"parts.{part}"] for part in (*parts, "measurement"))
         name = short_optimizer(row["optimizer"])
         cells = [Cell(name, series=name), Cell(short_problem(row["problem"]))]
         cells.append(
             Cell(duration(row["seconds"]), row["seconds"], f"± {duration(row['spread'])}{' ~' if row['noisy'] else ''}")
         )
-        for part in ("data", "forward", "backward", "update"):
+        for part in parts:
             share = 100 * row[f"parts.{part}"] / whole
             cells.append(Cell(f"{share:.0f} %", share))
         cells.append(Cell(f"{row['state']:.3g} B", row["state"]))

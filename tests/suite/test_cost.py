@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from problems.names import UsageError
+from suite import room
 from suite.cli import cli
 from suite.cost import PARTS, measure, ratios
 from suite.costs import load_costs, price, save
@@ -52,6 +53,34 @@ def test_methods_meant_for_all_examples_are_measured_on_all_where_they_began():
     found = measure("linear_regression", "lbfgs", seconds=0.1)
     assert found.batch_size == 0 and found.calls["gradient"] >= 1
     assert found.parts["forward"] + found.parts["backward"] > 0  # it has not converged and stopped evaluating
+
+
+def test_evaluations_are_booked_by_what_they_evaluate():
+    """Passes that give curvature are no update, and values are no backward passes."""
+    plain = measure("digits_mlp", "sgd", seconds=0.1)
+    assert plain.parts["curvature"] == 0 and plain.parts["backward"] > 0
+    factored = measure("digits_mlp", "kfac(every=1)", seconds=0.1)
+    assert factored.calls == {"gradient": 1.0, "factors": 1.0}
+    assert factored.parts["curvature"] > factored.parts["forward"]
+    free = measure("linear_regression", "hessian_free", seconds=0.1)
+    assert free.calls["ggn"] > 1 and free.parts["curvature"] > 0
+    products = free.calls["gradient"] * 3 + free.calls["value"] + free.calls["ggn"]
+    assert free.flops > products * 2 * 20 * 800  # a pass over all examples takes at least so many
+
+
+def test_more_examples_than_fit_are_refused_before_they_are_tried(monkeypatch):
+    monkeypatch.setattr(room, "free", lambda device: 10**4)
+    with pytest.raises(UsageError, match=r"lbfgs on adding_rnn: .* at once would take .* --batch-size"):
+        measure("adding_rnn", "lbfgs", seconds=0.1)
+    measure("linear_regression", "sgd", seconds=0.1)  # a few always fit
+
+
+def test_costs_kept_before_curvature_was_told_apart_have_none_of_it(adam, tmp_path):
+    file = save(adam, tmp_path)
+    record = json.loads(file.read_text())
+    del record["parts"]["curvature"]
+    file.write_text(json.dumps(record))
+    assert load_costs(tmp_path)["parts.curvature"].tolist() == [0.0]
 
 
 def test_costs_are_kept_and_read_back(adam, tmp_path):

@@ -16,8 +16,9 @@ from problems.data.splits import Splits
 from problems.models import mlp, regressor
 from problems.names import UsageError, parse
 from problems.problem import Data, problem
+from suite.lane_oracle import LaneOracle
 from suite.lanes import Together, lanes_of
-from suite.objective import LaneOracle, Objective
+from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.strategies.noise import key_of
 

@@ -7,8 +7,9 @@ import torch
 
 from problems.names import Spec, UsageError
 from suite.checks import bowl, example, start, tuned
+from suite.lane_oracle import LaneOracle
 from suite.lanes import Together
-from suite.objective import LaneOracle, Objective
+from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.optimizers.base import Optimizer
 

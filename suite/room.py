@@ -1,0 +1,37 @@
+"""Whether so many examples at once fit into memory, asked before the system ends the process that tries."""
+
+from __future__ import annotations
+
+from problems.names import Spec, UsageError, parse
+from problems.problem import Problem
+from suite.initializers import initializer
+from suite.memory import Peak, free
+from suite.objective import Objective
+from suite.sampler import generator, sampler_of
+
+TRIAL = 256  # examples by which the memory of many is judged
+
+
+def check_room(made: Problem, spec: Spec, size: int, device: str) -> None:
+    """Refuse a batch whose gradient would not fit, by what a small one holds.
+
+    Raises:
+        UsageError: it would not.
+    """
+    count = size or len(made.train)
+    room = free(device)
+    if count < 16 * TRIAL or room is None:
+        return
+    theta = initializer.build(parse("default"))(made, generator(0, "start")).to(made.train.tensors[0].device)[None]
+    sampler = sampler_of(made, [0], TRIAL, "reshuffle", theta)
+    sampler.fill(0)
+    objective = Objective(made, 1, sampler.batch, sampler.carried, taped=False)
+    objective.gradient(theta)
+    with Peak(device) as peak:
+        objective.gradient(theta)
+    need = 2 * (peak.bytes or 0) * count / TRIAL  # of the lanes that are timed whole, and of those timed by part
+    if need > room:
+        raise UsageError(
+            f"{spec.name} on {made.name}: {count:,} examples at once would take about {need / 1e9:.0f} GB, and "
+            f"{room / 1e9:.0f} are free; --batch-size takes fewer"
+        )
