@@ -17,11 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-UPDATES = (
-    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "rmsprop_nesterov", "adam", "adamw", "adamax", "nadam",
-    "radam", "adadelta", "adan", "lion", "lamb", "lars", "rprop", "delta_bar_delta", "schedule_free_sgd",
-    "schedule_free_adamw", "muon",
-)  # fmt: skip
+from suite.benchmarks.cases import UPDATES
+
 STEPS = ("sgd", "momentum", "adam")  # of lanes
 CASES = (*(f"update {name}" for name in UPDATES), *(f"digits_mlp x 16 {name}" for name in STEPS))
 PARAMETERS, LANES, REPEATS = 10_000, 16, 10

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from problems.names import parse
+from suite.benchmarks import instructions
 from suite.benchmarks.cases import OPTIMIZERS, UPDATES, make, update
+from suite.benchmarks.instructions import CASES as CASES_OF_INSTRUCTIONS
+from suite.benchmarks.instructions import Instructions
 from suite.benchmarks.quick import CASES, Update
 from suite.optimizers import optimizer
 from suite.spec import Run
@@ -49,3 +52,22 @@ def test_a_device_that_is_not_here_is_skipped():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(NotImplementedError, match="no CUDA device"):
         make("digits_mlp", OPTIMIZERS[0], device="cuda")
+
+
+def test_instructions_are_counted_for_the_cases_that_are_known_and_others_skipped_with_the_reason(
+    monkeypatch, tmp_path
+):
+    known, other = CASES_OF_INSTRUCTIONS[:2]
+    counting = Instructions()
+    assert counting.track_instructions({known: 12.0}, known) == 12.0
+    counting.setup({known: 12.0}, known)
+    monkeypatch.setattr(instructions, "missing", lambda: "")
+    with pytest.raises(NotImplementedError, match=f"{other} is not known"):
+        counting.setup({known: 12.0}, other)
+    monkeypatch.undo()
+    monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
+    assert counting.setup_cache() == {}
+    with pytest.raises(NotImplementedError, match="no valgrind"):
+        counting.setup({}, known)
+    (tmp_path / "out.1").write_text("# callgrind format\nevents: Ir\nsummary: 420\n\ntotals: 420\n")
+    assert instructions._total(tmp_path / "out.1") == 420
