@@ -75,7 +75,7 @@ def test_a_start_that_makes_no_sense_is_skipped_with_its_reason_once() -> None:
     planned = plan(replace(SMALL, problems="quadratic_deep, digits_mlp", initializers="default, he_normal"))
     ((name, start, reason),) = planned.skipped
     assert (name, start) == ("quadratic_deep", "he_normal")
-    assert "no layers" in reason
+    assert "no weights" in reason
     assert len(planned.contestants) == 2 + 4
 
 

@@ -88,7 +88,7 @@ def test_odd_optimizers_end_in_a_named_status(text, status, words):
 def test_where_an_initializer_makes_no_sense_the_run_is_skipped_with_the_reason():
     run = Run.make("quadratic_deep", "sgd(lr=0.01)", "he_normal", steps=10)
     result = _train([run])[run]
-    assert result.status == "skipped" and "no layers" in result.detail
+    assert result.status == "skipped" and "no weights" in result.detail
 
 
 def test_a_run_may_end_at_its_target():
