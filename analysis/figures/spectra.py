@@ -47,7 +47,7 @@ def densities(table: pd.DataFrame, *, name: str = "spectra", title: str = "Spect
 def course(
     table: pd.DataFrame, *, name: str = "sharpness", title: str = "Extreme eigenvalues along training", **options: Any
 ) -> Chart:
-    """The extreme eigenvalues of the first matrix over steps, and 2/lr, below which gradient descent is stable."""
+    """The extreme eigenvalues of the first matrix over steps, and the limit up to which the optimizer is stable."""
     options = {"palette": Palette((LARGEST, SMALLEST)), **options}
     return Chart(name, title, [partial(_course, table=_first(table))], table=table, **options)
 
