@@ -268,7 +268,7 @@ def trace(**options: Any) -> None:
 @click.argument("problem")
 @click.argument("optimizer", required=False)
 @click.option("--steps", type=click.IntRange(0), help="Of training.  [default: the problem's]")
-@click.option("--points", type=click.IntRange(3), default=25, show_default=True, help="Of training: path and critical.")
+@click.option("--points", type=click.IntRange(3), help="Of training.  [default: 25, of critical 9]")
 @click.option("--count", type=click.IntRange(3), help="Places along each direction.  [default: 61, of planes 25]")
 @click.option("--span", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Of slices.")
 @click.option("--split", default="train", show_default=True, help="Whose examples: train, valid or test.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from suite.curvature import Training
 
 FORMATS = (".svg", ".png", ".pdf")
+POINTS = {"critical": 9}  # of training, from each of which some seconds are searched
 SIZE = (6.2, 4.2)  # inches
 ROOM = 0.15  # of the trajectory's extent, seen around it
 
@@ -46,7 +47,7 @@ def landscape(
     device: str,
     dtype: str | None,
     steps: int | None,
-    points: int,
+    points: int | None,
     count: int | None,
     span: float,
     split: str,
@@ -70,7 +71,9 @@ def landscape(
     training = curvature.Training(problem, optimizer, initializer, seed, batch_size, order, device, kept)
     say = progress_line(quiet)
     with one_thread(), curvature.told():
-        look = _Look(training, curvature.Seen(split, examples, chunk), steps, points, count, span, say)
+        look = _Look(
+            training, curvature.Seen(split, examples, chunk), steps, points or POINTS.get(kind, 25), count, span, say
+        )
         found: View = getattr(look, kind)()
     say("")
     if figure is not None:
