@@ -23,9 +23,10 @@ class Ratio:
         return f"{self.median:.2f}x ({self.low:.2f} to {self.high:.2f}; {times})"
 
 
-def interleaved(ours: Callable[[], object], theirs: Callable[[], object], pairs: int = 15) -> Ratio:
-    """Time both by turns, after one call of each to warm up. Both should take at least some milliseconds."""
-    ours(), theirs()
+def interleaved(ours: Callable[[], object], theirs: Callable[[], object], pairs: int = 15, warm: bool = True) -> Ratio:
+    """Time both by turns, after one call of each to ``warm`` up. Both should take at least some milliseconds."""
+    if warm:
+        ours(), theirs()
     times = []
     for i in range(pairs):
         first, second = (ours, theirs) if i % 2 else (theirs, ours)
