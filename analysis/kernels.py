@@ -184,7 +184,9 @@ def hessian_kernel(method: str, expected: int, chunks: int) -> Callable[[Objecti
     chosen = [None if method == "auto" else method == "linearized"]  # whether it is linearized, once that is known
 
     def build(objective: Objective, chunk: Batch) -> Kernel:
+        began = time.perf_counter()
         plain = Retained(objective, chunk)
+        took = time.perf_counter() - began
         if chosen[0] is None:
             other = _quicker(plain, objective, chunk, expected, chunks) if plain.convolves else None
             chosen[0] = other is not None
@@ -192,7 +194,7 @@ def hessian_kernel(method: str, expected: int, chunks: int) -> Callable[[Objecti
             other = _trusted(Linearized(objective, chunk), objective, chunk, plain)
         else:
             other = None
-        return recorded(plain if other is None else other, objective, plain.operations, expected * chunks)
+        return recorded(plain if other is None else other, objective, plain.operations, took, expected * chunks)
 
     return build
 
@@ -201,15 +203,17 @@ def gauss_newton_kernel(expected: int, chunks: int) -> Callable[[Objective, Batc
     """What builds the kernel of each chunk; arguments as for :func:`hessian_kernel`."""
 
     def build(objective: Objective, chunk: Batch) -> Kernel:
+        began = time.perf_counter()
         plain = GaussNewton(objective, chunk)
-        return recorded(plain, objective, plain.operations, expected * chunks)
+        took = time.perf_counter() - began
+        return recorded(plain, objective, plain.operations, took, expected * chunks)
 
     return build
 
 
-def recorded(kernel: Kernel, objective: Objective, count: int, expected: int) -> Kernel:
-    """The kernel, recorded in due course; ``count`` operations make a product."""
-    return Recorded(kernel, [*objective.pieces.values(), *objective.fixed.values()], count, expected)
+def recorded(kernel: Kernel, objective: Objective, count: int, seconds: float, expected: int) -> Kernel:
+    """The kernel, recorded in due course; ``count`` operations make a product, which takes so many seconds."""
+    return Recorded(kernel, [*objective.pieces.values(), *objective.fixed.values()], count, seconds, expected)
 
 
 def _quicker(plain: Retained, objective: Objective, chunk: Batch, expected: int, chunks: int) -> Linearized | None:

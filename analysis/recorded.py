@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OPERATION = 1e-4  # seconds that recording one operation takes
 SAVED = 0.3  # share of a product that its recording saves, about
-COMPILING = 2.0  # seconds to be won from which compiling the elementwise chains pays
+COMPILING = 1.5  # seconds to be won from which compiling the elementwise chains pays
 TRUSTED = {torch.float32: 1e-3, torch.float64: 1e-8}  # how far two kernels' products may be apart, relatively
 
 
@@ -38,12 +38,14 @@ class Recorded:
     Args:
         point: what the kernel holds on to by reference; where it is changed, nothing is replayed.
         operations: in a product, about.
+        seconds: that a product takes, about, such as those that building the kernel took.
         expected: how many vectors will be multiplied.
     """
 
-    def __init__(self, kernel: Kernel, point: Sequence[Tensor], operations: int, expected: int) -> None:
-        self.kernel, self.point, self.expected = kernel, point, expected
+    def __init__(self, kernel: Kernel, point: Sequence[Tensor], operations: int, seconds: float, expected: int) -> None:
+        self.kernel, self.point = kernel, point
         self.worth = OPERATION * operations
+        self.gain = SAVED * seconds * expected
         self.gradient = kernel.gradient
         self._forms: dict[int, _Form] = {}
         self._versions = [t._version for t in point]
@@ -66,14 +68,13 @@ class Recorded:
             form.refused = not form.trusted
             form.tape = form.tape if form.trusted else None
             return found
-        calls = self.expected / max(1, block)
-        if form.refused or max(form.spent, SAVED * form.last * calls) < self.worth:
+        gain = self.gain / max(1, block)
+        if form.refused or max(form.spent, gain) < self.worth:
             began = time.perf_counter()
             found = plain(parts)
-            form.last = time.perf_counter() - began
-            form.spent += form.last
+            form.spent += time.perf_counter() - began
             return found
-        with native.used("compiled" if SAVED * form.last * calls > COMPILING else "known"):
+        with native.used("compiled" if gain > COMPILING else "known"):
             return form.record(parts, plain)
 
 
@@ -82,7 +83,6 @@ class _Form:
     """The products of so many vectors at once, and how far they have come."""
 
     spent: float = 0.0  # seconds, unrecorded
-    last: float = 0.0
     tape: Tape | None = None
     inputs: Sequence[Tensor] = ()
     places: Sequence[int | None] = ()  # of each part among the tape's outputs

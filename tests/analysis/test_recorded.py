@@ -114,7 +114,7 @@ class Odd:
     ],
 )
 def test_what_cannot_be_recorded_is_computed_as_it_was(extra, want):
-    kernel = Recorded(Odd(extra), [], operations=0, expected=100)
+    kernel = Recorded(Odd(extra), [], operations=0, seconds=0, expected=100)
     for k in range(6):
         (out,) = kernel.one([torch.ones(3)])
         assert out.tolist() == [want(k)] * 3
@@ -124,7 +124,7 @@ def test_what_cannot_be_recorded_is_computed_as_it_was(extra, want):
 def test_a_few_products_are_not_recorded():
     made = objective("recurrent")
     kernel = hessian_kernel("auto", 100, 1)(made, made.chunks[0])
-    kernel.worth = 1e9
+    kernel.worth = 1e9  # as if recording took years
     for _ in range(10):
         kernel.one(list(made.leaves().values()))
     assert kernel._forms[0].tape is None
