@@ -161,16 +161,19 @@ def test_a_flat_valley_is_degenerate():
     assert critical_point(made).kind == "degenerate"
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_search_arrives_from_points_of_a_smooth_net(seed):
-    """Where H is singular in most directions; ∇L = 0 is checked afresh."""
-    x = draw(40, 5, seed=1)
-    torch.manual_seed(seed)
-    module = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).double()
-    made = of_module(module, nn.CrossEntropyLoss(), (x, draw(40, 3, seed=2).argmax(1)))
-    found = critical_point(made, tol=1e-7)
-    assert found.converged and found.kind in ("saddle", "degenerate", "minimum")
-    assert float(made.at(found.theta).gradient().norm()) < 1e-7
+def test_the_search_arrives_from_half_the_starts_of_a_smooth_net_or_says_that_it_did_not():
+    """Where ‖∇L‖ has minima of its own (Frye et al. 2021), which are called none."""
+    x, y = draw(40, 5, seed=1), draw(40, 3, seed=2).argmax(1)
+    arrived = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        module = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+        made = of_module(module, nn.CrossEntropyLoss(), (x, y))
+        found = critical_point(made, tol=1e-7, most=25)
+        size = float(made.at(found.theta).gradient().norm())
+        assert found.converged == (size < 1e-7) == (found.kind != "none")
+        arrived += found.converged
+    assert arrived >= 3
 
 
 def test_a_saddle_of_a_net():
