@@ -21,7 +21,8 @@ from suite.benchmarks.cases import UPDATES
 
 STEPS = ("sgd", "momentum", "adam")  # of lanes
 CASES = (*(f"update {name}" for name in UPDATES), *(f"digits_mlp x 16 {name}" for name in STEPS))
-PARAMETERS, LANES, REPEATS = 10_000, 16, 10
+PARAMETERS, LANES = 10_000, 16
+REPEATS = 100  # steps counted: what Python does once in a while is a small share of them
 WARMUP = 20  # steps until Python has settled on how it executes them
 TIMEOUT = 1500  # seconds for all cases, on a busy machine
 COMPILER = "cc -mno-avx512f"  # for chains that the emulator can run
