@@ -37,5 +37,16 @@ def _rsub(a: Tensor, b: float, *, out: Tensor) -> Tensor:
     return aten.sub.out(_number(b), a, out=out)
 
 
+def _zeros(source: Tensor, *size: Any, out: Tensor, **how: Any) -> Tensor:
+    """Zeros where there were others: fresh ones of several megabytes cost a page fault for every page."""
+    return out.zero_()
+
+
 _number = cache(partial(torch.tensor, dtype=torch.float64))
-OWN_FORMS = {aten._to_copy.default: _convert, aten.clone.default: _convert, aten.rsub.Scalar: _rsub}
+OWN_FORMS = {
+    aten._to_copy.default: _convert,
+    aten.clone.default: _convert,
+    aten.rsub.Scalar: _rsub,
+    aten.zeros_like.default: _zeros,
+    aten.new_zeros.default: _zeros,
+}

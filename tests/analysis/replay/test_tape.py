@@ -121,3 +121,18 @@ def test_in_place_operations_inside_are_replayed():
         expected = function()[0]
         tape()
         assert torch.equal(tape.outputs[0], expected)
+
+
+def test_zeros_that_are_written_into_are_zeros_again_at_each_replay():
+    x = _draw(4, 6)
+    index = torch.tensor([[0, 2], [1, 1], [5, 4], [3, 0]])
+
+    def function():
+        top = x.gather(1, index)
+        return [torch.zeros_like(x).scatter_add_(1, index, top), x.new_zeros(4, 3).index_add_(1, index[0], top)]
+
+    tape = Tape(function, [x])
+    for seed in range(3):
+        x.copy_(_draw(4, 6, seed=seed))
+        tape()
+        assert all(_same(found, want) for found, want in zip(tape.outputs, function(), strict=True))
