@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "load_comparisons",
     "load_costs",
+    "load_landscapes",
     "load_spectra",
     "load_updates",
     "log_range",
@@ -59,6 +60,13 @@ def load_spectra(results: str = "results") -> Any:
     from suite.spectra import load_spectra
 
     return load_spectra(results)
+
+
+def load_landscapes(results: str = "results") -> list[dict[str, Any]]:
+    """The looks at loss surfaces of a folder: see :mod:`suite.landscapes`."""
+    from suite.landscapes import load_landscapes
+
+    return load_landscapes(results)
 
 
 def load_updates(results: str = "results") -> Any:

@@ -281,6 +281,7 @@ def trace(**options: Any) -> None:
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: float32; critical: float64]")
 @_DATA
+@click.option("--results", default="results", show_default=True, metavar="DIR", help="Where looks are kept.")
 @click.option("--figure", metavar="FILE", help="As .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -319,7 +320,7 @@ _RESULTS = click.option("--results", default="results", show_default=True, metav
 @click.option("--out", metavar="FILE", help="Where to write the page.  [default: report.html in DIR]")
 @click.option("--open", "open_it", is_flag=True, help="Open it in a browser.")
 def report(**options: Any) -> None:
-    """Write one HTML page of all results: verdicts, curves, sensitivity, costs, spectra.
+    """Write one HTML page of all results: verdicts, curves, sensitivity, costs, spectra, landscapes.
 
     It needs no network and no other file.
     """

@@ -16,23 +16,20 @@ from suite.environment import check_device
 
 if TYPE_CHECKING:
     from analysis.critical import Critical
-    from analysis.figures import Chart
     from analysis.objective import Objective
     from suite.curvature import Training
 
 FORMATS = (".svg", ".png", ".pdf")
 POINTS = {"critical": 9}  # of training, from each of which some seconds are searched
-SIZE = (6.2, 4.2)  # inches
 ROOM = 0.15  # of the trajectory's extent, seen around it
 
 
 @dataclass(frozen=True)
 class View:
-    """What a kind of look comes to: values for JSON, lines to print, and a chart."""
+    """What a kind of look comes to: values for JSON and the chart, and lines to print."""
 
     values: dict[str, Any]
     lines: list[str]
-    chart: Chart
 
 
 def landscape(
@@ -53,17 +50,19 @@ def landscape(
     split: str,
     examples: int,
     chunk: int | None,
+    results: str,
     figure: str | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Look and show; the exit code."""
+    """Look, keep and show; the exit code."""
     if figure is not None and Path(figure).suffix.lower() not in FORMATS:
         raise UsageError(f"landscape: figure must end in {', '.join(FORMATS)}, got {figure!r}")
     if kind in ("line", "path") and optimizer is None:
         raise UsageError(f"landscape: {kind} needs an optimizer, whose training it shows")
     check_device(device)
-    from suite import curvature, export, tables
+    from suite import curvature, export, landscapes, tables
+    from suite.environment import environment
     from suite.spectrum_command import progress_line
     from suite.threads import one_thread
 
@@ -76,10 +75,13 @@ def landscape(
         )
         found: View = getattr(look, kind)()
     say("")
+    seen = {"run": asdict(training), "kind": kind, **found.values}
+    asked = {"steps_taken": look.steps, "places": count, "span": span, "split": split, "examples": examples}
+    landscapes.save(seen, {"asked": asked | {"points": look.points}}, environment(device), results)
     if figure is not None:
-        found.chart.save(figure)
+        landscapes.chart(seen).save(figure)
     if as_json:
-        click.echo(export.to_json({"run": asdict(training), "kind": kind, **found.values}))
+        click.echo(export.to_json(seen))
     else:
         tables.show(tables.console(sys.stdout), *found.lines)
     return 0
@@ -101,8 +103,6 @@ class _Look:
         self.training, self.seen, self.count, self.span, self.say = training, seen, count, span, say
         self.made = training.made()
         self.steps, self.points = self._budget(steps), points
-        title = f"{training.problem}{f', {training.optimizer}' if training.optimizer else ''}"
-        self.look: dict[str, Any] = {"title": title, "size": SIZE}
 
     def _budget(self, steps: int | None) -> int:
         """Steps of training: as asked, or the problem's own; none without an optimizer."""
@@ -145,7 +145,6 @@ class _Look:
         """The loss on the line from the start of training to its end."""
         import numpy as np
 
-        from analysis.figures.landscape import loss_line
         from analysis.landscape import Line, interpolation
 
         (_, start), *_, (_, end) = self._trained(2)
@@ -160,15 +159,12 @@ class _Look:
             f"{number(inner.losses.min())} at the lowest; at most {number(inner.barrier)} above the chord",
         ]
         values = _of_line(whole) | {"monotone": inner.monotone(), "rise": inner.rise, "barrier": inner.barrier}
-        table = _frame(whole).assign(line="loss")
-        chart = loss_line(table, xlabel="from the start (0) to the end (1)", **self.look)
-        return View(values, lines, chart)
+        return View(values, lines)
 
     def slice(self) -> View:
         """The loss along one filter-normalized random direction."""
         import numpy as np
 
-        from analysis.figures.landscape import loss_line
         from analysis.landscape import filter_normalized, slice_along
 
         _, theta = self._trained(1)[-1]
@@ -179,14 +175,12 @@ class _Look:
             f"step {self.steps}, along a filter-normalized random direction: loss {number(at.value())} in the middle",
             f"from {number(found.losses.min())} to {number(found.losses.max())} within {self.span:g} of the norms",
         ]
-        chart = loss_line(_frame(found).assign(line="loss"), xlabel="along a filter-normalized direction", **self.look)
-        return View(_of_line(found), lines, chart)
+        return View(_of_line(found), lines)
 
     def plane(self) -> View:
         """The loss over the plane of two filter-normalized random directions."""
         import numpy as np
 
-        from analysis.figures.landscape import loss_plane
         from analysis.landscape import filter_normalized, plane
 
         _, theta = self._trained(1)[-1]
@@ -198,13 +192,12 @@ class _Look:
             f"step {self.steps}, two filter-normalized random directions: loss {number(at.value())} in the middle",
             f"from {number(np.nanmin(found.losses))} to {number(np.nanmax(found.losses))} over the plane",
         ]
-        return View(_of_plane(found), lines, loss_plane(found, **self.look))
+        return View(_of_plane(found), lines)
 
     def path(self) -> View:
         """The loss over the plane in which training moved most, and the way that it took."""
         import numpy as np
 
-        from analysis.figures.landscape import loss_plane
         from analysis.landscape import plane, principal_directions
 
         trained = self._trained(self.points)
@@ -223,17 +216,11 @@ class _Look:
         ]
         steps = [step for step, _ in trained]
         values = _of_plane(found) | {"steps": steps, "path": way.coordinates.tolist(), "shares": way.shares.tolist()}
-        labels = {f"{axis}label": f"principal direction {i} ({share} of the variance)"
-                  for i, (axis, share) in enumerate(zip("xy", shares, strict=True), 1)}  # fmt: skip
-        chart = loss_plane(found, path=way.coordinates, **labels, **self.look)
-        return View(values, lines, chart)
+        return View(values, lines)
 
     def critical(self) -> View:
         """Critical points near the points of training, by loss and index."""
-        import pandas as pd
-
         from analysis.critical import critical_point
-        from analysis.figures.landscape import critical_points
 
         found = []
         for step, theta in self._trained(self.points if self.steps else 1):
@@ -246,8 +233,7 @@ class _Look:
             f"eigenvalues from {number(point.smallest)} to {number(point.largest)}"
             for step, point in found
         ]
-        chart = critical_points(pd.DataFrame(rows), **self.look)
-        return View({"points": rows}, lines, chart)
+        return View({"points": rows}, lines)
 
 
 def _of_critical(point: Critical) -> dict[str, Any]:
@@ -262,12 +248,6 @@ def _of_critical(point: Critical) -> dict[str, Any]:
         "converged": point.converged,
         "products": point.products,
     }
-
-
-def _frame(line: Any) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({"place": line.places, "loss": line.losses})
 
 
 def _of_line(line: Any) -> dict[str, Any]:

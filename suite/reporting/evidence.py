@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from problems.names import UsageError
-from suite import comparisons, costs, spectra, store
+from suite import comparisons, costs, landscapes, spectra, store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ class Evidence:
     Args:
         runs, traces: as ``suite.load`` gives them.
         costs, spectra: as ``suite.load_costs`` and ``suite.load_spectra`` give them.
+        landscapes: as ``suite.load_landscapes`` gives them.
         comparisons: the records of ``suite.comparisons``, the last finished first.
     """
 
@@ -29,6 +30,7 @@ class Evidence:
     traces: pd.DataFrame
     costs: pd.DataFrame
     spectra: pd.DataFrame
+    landscapes: Sequence[Mapping[str, Any]]
     comparisons: Sequence[Mapping[str, Any]]
 
     @classmethod
@@ -40,13 +42,19 @@ class Evidence:
         """
         runs, traces = store.load(folder)
         return cls(
-            folder, runs, traces, costs.load_costs(folder), spectra.load_spectra(folder), comparisons.load(folder)
+            folder,
+            runs,
+            traces,
+            costs.load_costs(folder),
+            spectra.load_spectra(folder),
+            landscapes.load_landscapes(folder),
+            comparisons.load(folder),
         )
 
     @property
     def empty(self) -> bool:
         """Whether nothing at all was measured."""
-        return self.runs.empty and self.costs.empty and self.spectra.empty
+        return self.runs.empty and self.costs.empty and self.spectra.empty and not self.landscapes
 
     @cached_property
     def compared(self) -> list[Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from analysis.figures import (
     traces,
     tuning_curves,
 )
+from suite import landscapes
 from suite.costs import machine_names
 from suite.curvature_figure import spectrum_charts
 from suite.reporting.contests import Contest, newest, times
@@ -237,6 +238,13 @@ def spectra(evidence: Evidence) -> Iterator[Chart]:
             yield replace(chart, name=slug(where, chart.name, str(request)), caption=caption)
 
 
+def looks(evidence: Evidence) -> Iterator[Chart]:
+    """What was seen of loss surfaces, one chart for each look."""
+    for i, look in enumerate(evidence.landscapes):
+        title = f"{landscapes.TITLES[look['kind']]}: {landscapes.where(look)}"
+        yield landscapes.chart(look, name=slug("landscape", look["kind"], look["run"]["problem"], str(i)), title=title)
+
+
 def probes(evidence: Evidence, palette: Palette) -> Iterator[Chart]:
     """Gradient norms and the like along training, a chart for each problem and measure that was probed."""
     measured = _probed(evidence)
@@ -311,5 +319,6 @@ def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> 
     for found in costs(evidence, palette).values():
         yield from found
     yield from spectra(evidence)
+    yield from looks(evidence)
     yield from probes(evidence, palette)
     yield from (chart for chart, _, _ in alone(evidence, palette))

@@ -49,8 +49,14 @@ def keys(found: Sequence[Contest]) -> list[str]:
 
 def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
     if not found:
-        counts = ((evidence.runs, "run"), (evidence.costs, "cost"), (evidence.spectra, "spectrum"))
-        return ", ".join(_count(len(table), word) for table, word in counts) + "; no comparison yet."
+        counts = (
+            (evidence.runs, "run"),
+            (evidence.costs, "cost"),
+            (evidence.spectra, "spectrum"),
+            (evidence.landscapes, "look at a loss surface"),
+        )
+        there = [_count(len(table), word) for table, word in counts if len(table)]
+        return f"{', '.join(there) or 'nothing measured'}; no comparison yet."
     names = list(dict.fromkeys(row["optimizer"] for contest in found for row in contest.rows))
     question = found[0].question
     tried = max(len(row["trials"]) for contest in found for row in contest.rows)
@@ -61,8 +67,11 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
     )
 
 
+PLURALS = {"spectrum": "spectra", "look at a loss surface": "looks at loss surfaces"}
+
+
 def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'s' * (n != 1)}"
+    return f"{n} {word if n == 1 else PLURALS.get(word, word + 's')}"
 
 
 # findings -------------------------------------------------------------------------------
@@ -173,6 +182,9 @@ def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart
     curved = [_figure(chart) for chart in (*figures.probes(evidence, palette), *figures.spectra(evidence))]
     if curved:
         yield Section("curvature", "Gradients and curvature", curved)
+    seen = [_figure(chart) for chart in figures.looks(evidence)]
+    if seen:
+        yield Section("landscapes", "Loss surfaces", seen)
     single = list(figures.alone(evidence, palette))
     if single:
         lead = [f"{chart.title}: {shown} of {of} runs are drawn." for chart, shown, of in single if shown < of]

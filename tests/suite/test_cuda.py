@@ -132,7 +132,7 @@ def test_updates_are_measured_in_every_form():
     ids=lambda command: command[0],
 )  # fmt: skip
 def test_commands_work_there(command, tmp_path):
-    options = [] if command[0] in ("spectrum", "landscape") else ["--results", str(tmp_path)]
-    done = CliRunner().invoke(cli, [*command, "--device", "cuda", "--json", "--quiet", *options])
+    options = ["--device", "cuda", "--json", "--quiet", "--results", str(tmp_path)]
+    done = CliRunner().invoke(cli, [*command, *options])
     assert done.exit_code == 0, done.output + str(done.exception)
     assert json.loads(done.stdout)

@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import suite
 from suite.cli import cli
 from suite.curvature import Training, points
 
 PROBLEM, OPTIMIZER = "digits_mlp(hidden=(4,))", "sgd(lr=0.5)"
 FEW = ["--steps", "40", "--examples", "100", "--count", "5", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Looks are kept in ``results`` of the folder where one is."""
+    monkeypatch.chdir(tmp_path)
 
 
 def ask(*words):
@@ -87,3 +94,18 @@ def test_mistakes_end_in_one_message(words, message):
     assert done.exit_code == 2, done.output
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_looks_are_kept_and_stand_in_the_report(tmp_path):
+    """One of the same terms is replaced; a chart is made of what was kept alone."""
+    for _ in range(2):
+        ask("line", "saddle", OPTIMIZER, "--steps", "5", "--count", "5", "--quiet", "--results", str(tmp_path))
+    ask("path", "ravine", "sgd(lr=0.01)", "--steps", "9", "--points", "4", "--count", "4", "--quiet",
+        "--results", str(tmp_path))  # fmt: skip
+    looks = suite.load_landscapes(str(tmp_path))
+    assert sorted(look["kind"] for look in looks) == ["line", "path"]
+    assert all(look["environment"]["torch"] for look in looks)
+    done = CliRunner().invoke(cli, ["report", "--results", str(tmp_path)])
+    page = (tmp_path / "report.html").read_text()
+    assert done.exit_code == 0 and "2 looks at loss surfaces; no comparison yet." in page
+    assert "From start to end: saddle" in page and "Where training moved most: ravine" in page
