@@ -23,6 +23,7 @@ from suite.lift import over_lanes
 
 Listener = Callable[[Tensor, Tensor, Tensor], None]  # (point [lanes, D], losses [lanes], gradients [lanes, D])
 ALIGN = 64  # numbers: rows start alike, for a kernel's bits may depend on alignment and on where its last block ends
+COLUMNS = 32  # of a dense Hessian that are computed at once
 DENSE = 4096  # the largest D for which a dense Hessian is given
 
 
@@ -283,15 +284,19 @@ class Objective:
 
     def _hessian(self, theta: Tensor) -> list[Tensor]:
         pieces, used, grads = self._graph(theta)
-        lead = self.lanes
-        columns = []
-        for i in range(self.problem.size):
-            unit = theta.new_zeros(lead, self.problem.size)
-            unit[:, i] = 1.0
-            parts = list(self.layout.split(unit).values())
-            product = torch.autograd.grad(grads, pieces, [parts[j] for j in used], retain_graph=True, allow_unused=True)
-            columns.append(torch.cat([p.reshape(lead, -1) for p in _zero_if_unused(product, pieces)], dim=1))
-        return [torch.stack(columns, dim=1)]
+        size, columns = self.problem.size, []
+        for first in range(0, size, COLUMNS):
+            units = torch.eye(min(COLUMNS, size - first), size, dtype=theta.dtype, device=theta.device).roll(first, 1)
+
+            def product(unit: Tensor) -> Tensor:
+                parts = list(self.layout.split(unit.expand(self.lanes, size)).values())
+                found = torch.autograd.grad(
+                    grads, pieces, [parts[j] for j in used], retain_graph=True, allow_unused=True
+                )
+                return torch.cat([p.reshape(self.lanes, -1) for p in _zero_if_unused(found, pieces)], dim=1)
+
+            columns.append(torch.vmap(product, out_dims=1)(units))
+        return [torch.cat(columns, dim=1)]
 
     def _graph(self, theta: Tensor) -> tuple[list[Tensor], list[int], list[Tensor]]:
         """Pieces and their gradients with a graph; those that the loss does not depend on twice are left out."""
