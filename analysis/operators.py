@@ -132,6 +132,8 @@ def hessian(objective: Objective, *, method: str = "auto", memory: int = MEMORY,
         memory: bytes of graphs to keep; what does not fit is built anew for every product.
         expected: how many products will be asked for, which decides whether building a
             quicker kernel pays.
+
+    What is quicker is found by timing, so the last bits of float32 products may differ from run to run.
     """
     return _summed(objective, hessian_kernel(method, expected, len(objective.chunks)), memory)
 

@@ -70,7 +70,11 @@ COSTS: list[tuple[str, Callable[[], nn.Module], tuple[int, ...], int]] = [  # na
 
 @pytest.mark.parametrize(("name", "make", "shape", "block"), COSTS, ids=[case[0] for case in COSTS])
 def test_product_against_gradient(name: str, make: Callable[[], nn.Module], shape: tuple[int, ...], block: int) -> None:
-    """A Hessian product against a gradient, by turns."""
+    """A Hessian product against a gradient as PyTorch takes it, by turns.
+
+    Products are recorded after the first, and their large matrix products go to oneDNN where that is quicker than
+    the BLAS that the gradient uses. With the same BLAS for both, the perceptron's product cost 1.0 gradients.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module, x, y = make(), torch.randn(shape), torch.randint(10, shape[:1])
