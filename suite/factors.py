@@ -140,8 +140,22 @@ def _directions(
 
 
 def _root(blocks: Tensor) -> Tensor:
-    """L with LLᵀ = H for positive semidefinite H [n, k, k], to rounding; 0 for what is not."""
-    diagonal = blocks.diagonal(dim1=-2, dim2=-1)
-    little = 4 * torch.finfo(blocks.dtype).eps * diagonal.amax(-1, keepdim=True) + torch.finfo(blocks.dtype).tiny
-    root, failed = torch.linalg.cholesky_ex(blocks + torch.diag_embed(little.expand_as(diagonal)))
-    return root.where((failed == 0)[:, None, None], 0.0)
+    """L with LLᵀ = H for positive semidefinite H [n, k, k], to rounding.
+
+    Cholesky's algorithm for matrices that are singular, as a softmax's are: a pivot that rounding has made
+    negative counts as 0, and no entry is larger than a semidefinite matrix can have, |hᵢⱼ|² ≤ hᵢᵢ hⱼⱼ. LAPACK's
+    gives up at such a pivot, and with it an example that the net is sure of.
+    """
+    k = blocks.shape[-1]
+    tiny = torch.finfo(blocks.dtype).tiny
+    rest, columns = blocks, []
+    for i in range(k):
+        diagonal = rest.diagonal(dim1=-2, dim2=-1).clamp(min=0)
+        pivot = diagonal[:, i : i + 1]
+        bound = diagonal.sqrt()
+        column = (rest[:, :, i] / pivot.clamp(min=tiny).sqrt()).minimum(bound).maximum(-bound)
+        below = torch.arange(k, device=blocks.device) >= i
+        column = torch.where(below & (pivot > 0), column, 0.0)
+        columns.append(column)
+        rest = rest - column.unsqueeze(-1) * column.unsqueeze(-2)
+    return torch.stack(columns, -1)

@@ -16,6 +16,7 @@ from problems.data.splits import Splits
 from problems.models import mlp, regressor
 from problems.names import UsageError, parse
 from problems.problem import Data, problem
+from suite import factors
 from suite.lane_oracle import LaneOracle
 from suite.lanes import Together, lanes_of
 from suite.objective import Objective
@@ -297,3 +298,15 @@ def test_a_lane_that_diverges_beside_them_changes_nothing():
     assert not together[1].isfinite().all()
     for lane in (0, 2):
         assert torch.equal(together[lane], end([lane], starts[[lane]])[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [2, 5, 10])
+def test_the_root_of_a_softmaxs_hessian_is_exact_where_the_net_is_sure(dtype, k):
+    """diag(p) − ppᵀ is singular, and LAPACK's Cholesky gives up on one in ten of them."""
+    scale = torch.logspace(-1, 2, 500).unsqueeze(1)
+    p = torch.softmax((scale * torch.randn(500, k, generator=torch.Generator().manual_seed(k))).to(dtype), 1)
+    blocks = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+    root = factors._root(blocks)
+    torch.testing.assert_close(root @ root.mT, blocks, rtol=0, atol=4 * torch.finfo(dtype).eps)
+    assert torch.equal(root, root.tril())
