@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from analysis.replay import graphs, native
 from analysis.replay.tape import Kernel
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
+from suite.clock import Clock
 from suite.environment import check_device, environment
 from suite.initializers import initializer
 from suite.lanes import Lanes, lanes_of
@@ -39,7 +40,7 @@ from suite.threads import one_thread
 PARTS = ("data", "forward", "backward", "curvature", "update", "measurement")
 PRODUCTS = ("hvp", "ggn")  # evaluations by their kinds, beside values and gradients
 ROUNDS, FEW = 7, 3  # in so few when a step takes longer than a round was meant to
-AHEAD, DELAY = 20, 10_000_000  # steps launched while an accelerator waits for so many of its cycles
+AHEAD = 20  # steps launched while an accelerator waits
 NOISY = 0.10  # interquartile range over median of the whole step from which a warning is due
 
 
@@ -198,47 +199,6 @@ def ratios(
     return found
 
 
-class _Clock:
-    """Seconds spent in named stretches of a running program; on an accelerator by its own events."""
-
-    def __init__(self, device: str) -> None:
-        self.cuda = device.startswith("cuda")
-        self.stretches: dict[str, list[tuple[Any, Any]]] = {}
-
-    def now(self) -> Any:
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def delay(self) -> None:
-        """Keep an accelerator busy for a few milliseconds, so that what is launched meanwhile follows without gaps.
-
-        What lies between two events is else the time that it took to launch them, where that is longer.
-        """
-        if self.cuda:
-            torch.cuda._sleep(DELAY)
-
-    def timed(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
-        """The action, its stretches kept under a name."""
-
-        def act(*arguments: Any) -> Any:
-            began = self.now()
-            result = action(*arguments)
-            self.stretches.setdefault(name, []).append((began, self.now()))
-            return result
-
-        return act
-
-    def take(self, name: str) -> float:
-        """The sum of the stretches of a name so far, which are forgotten."""
-        if self.cuda:
-            torch.cuda.synchronize()
-        stretches = self.stretches.pop(name, [])
-        return sum(a.elapsed_time(b) / 1e3 if self.cuda else b - a for a, b in stretches)
-
-
 class _Step:
     """One lane at its problem's start, whose step runs whole or with its parts timed."""
 
@@ -247,7 +207,7 @@ class _Step:
         data = made.train.tensors[0]
         start = initializer.build(parse("default"))(made, generator(0, "start"))
         theta = start.to(data.device, _float(made)).unsqueeze(0)
-        self.clock = _Clock(data.device.type)
+        self.clock = Clock(data.device.type)
         clock = self.clock
 
         class Timed(Objective):
@@ -305,13 +265,15 @@ class _Step:
                 self.clock.delay()
             self._record(self._step(self._k))
             self._k += 1
-        spent = {name: self.clock.take(name) / steps for name in (*inside, "step", "measurement")}
+        took = {name: self.clock.take(name) for name in (*inside, "step", "measurement")}
+        spent = {name: total / steps for name, (total, _) in took.items()}
+        watching = sum(took[name][1] for name in inside) * (self.clock.inside + self.clock.around) / steps
         return {
             "data": spent["data"],
             "forward": spent["value"] + spent["gradient"] * share,
             "backward": spent["gradient"] * (1 - share),
             "curvature": spent["curvature"],
-            "update": max(0.0, spent["step"] - sum(spent[name] for name in inside)),
+            "update": max(0.0, spent["step"] - sum(spent[name] for name in inside) - watching),
             "measurement": spent["measurement"],
         }
 

@@ -29,7 +29,7 @@ CASES = [  # problem, optimizer, steps of a run, rounds
     ("mnist_mlp", "sgd(lr=0.01)", 400, 7),
     ("mnist_mlp", "adam", 400, 7),
     ("mnist_2c2d", "adam", 20, 5),
-    ("shakespeare_lstm", "adam", 20, 5),
+    ("shakespeare_lstm", "adam", 10, 3),
 ]
 
 
