@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.numbers import number
+from analysis.numbers import duration, number
 from suite.arrivals import PRICED, TIMED
 
 if TYPE_CHECKING:
@@ -127,5 +127,5 @@ def _interval(estimate: Estimate) -> str:
 
 def _spent(clock: str, found: TimeToTarget) -> str:
     if clock.startswith(PRICED):
-        return f"{number(found.median)} s on {clock.removeprefix(PRICED)}"
-    return f"{number(found.median)} s measured" if clock == TIMED else f"{found.median:.0f} {clock}"
+        return f"{duration(found.median)} on {clock.removeprefix(PRICED)}"
+    return f"{duration(found.median)} measured" if clock == TIMED else f"{found.median:.0f} {clock}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from suite.arrivals import TIMED
 from suite.reporting.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from analysis.statistics import Better
 
 Row = Mapping[str, Any]
+MEASURED = "measured"  # in a machine's place: the clock that ran along where runs were timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +75,40 @@ class Contest:
         return list(first.values())
 
     def seconds_of(self, row: Row) -> dict[str, float]:
-        """What a step costs, by machine."""
+        """What a step costs, by machine; and took in the mean, where the runs were timed."""
         table = self.evidence.seconds
         own = table[table["run"].isin(row["runs"][:1])]
-        return dict(zip(own["machine"], own["seconds"], strict=True))
+        priced = dict(zip(own["machine"], own["seconds"], strict=True))
+        clock = self._clock(row)
+        return {MEASURED: clock.iloc[-1] / clock.index[-1], **priced} if len(clock) > 1 else priced
+
+    def _clock(self, row: Row) -> pd.Series[float]:
+        """The median over runs of the seconds of training until each step; empty where they were not timed."""
+        timed = self._timed
+        return timed[timed["run"].isin(row["runs"])].groupby("step")["value"].median()
+
+    @cached_property
+    def _timed(self) -> pd.DataFrame:
+        traces = self.evidence.traces
+        wanted = {run for row in self.ran for run in row["runs"]}
+        return traces[traces["run"].isin(wanted) & (traces["measure"] == "seconds")].astype({"run": str})
+
+    def seconds_to_target(self, row: Row, machine: str) -> float:
+        """Seconds to the target: the median of what the runs took, or its steps at what one costs.
+
+        NaN where it was not reached, or the machine has no cost for the row.
+        """
+        if machine == MEASURED:
+            found = row.get("time_to_target", {}).get(TIMED, {})
+            return math.nan if found.get("median") is None else float(found["median"])
+        steps = row["steps_to_target"]
+        return math.nan if steps is None else steps * self.seconds_of(row).get(machine, math.nan)
 
     @cached_property
     def machines(self) -> list[str]:
-        """The machines that a step was timed on, the one that has most of the rows first."""
+        """The machines that a step was timed on, the one that has most of the rows first; ``MEASURED`` before them."""
         found = [machine for row in self.leading for machine in self.seconds_of(row)]
-        return sorted(set(found), key=lambda machine: -found.count(machine))
+        return sorted(set(found), key=lambda machine: (machine != MEASURED, -found.count(machine)))
 
     # tables ------------------------------------------------------------------------------
 
@@ -100,12 +126,10 @@ class Contest:
         known |= {"ranked_by": self.ranked_by}
         for measure in self.about["reported"]:
             known |= self._final(row, measure)
-        steps = row["steps_to_target"] if self.about["target"] else None
-        known |= {"steps_to_target": steps, "reached_target": row["reached_target"] if self.about["target"] else None}
+        known |= {key: row[key] if self.about["target"] else None for key in ("steps_to_target", "reached_target")}
         for machine in self.machines:
-            each = self.seconds_of(row).get(machine, math.nan)
-            known |= {f"step_seconds [{machine}]": each}
-            known |= {f"seconds_to_target [{machine}]": math.nan if steps is None else steps * each}
+            known |= {f"step_seconds [{machine}]": self.seconds_of(row).get(machine, math.nan)}
+            known |= {f"seconds_to_target [{machine}]": self.seconds_to_target(row, machine)}
         for phase, suffix in (("evaluation", ""), ("tuning", "_in_tuning")):
             found = row["diverged"].get(phase, {"runs": 0, "of": 0})
             known |= {f"diverged{suffix}": found["runs"], f"runs{suffix}": found["of"]}
@@ -123,14 +147,22 @@ class Contest:
     def curves(self, measure: str, machine: str | None = None) -> pd.DataFrame:
         """The median of a measure over seeds with its interval, at each step, of each optimizer from its best start.
 
-        Columns ``optimizer``, ``step``, ``median``, ``low``, ``high``, ``n``, and ``seconds`` on a machine.
+        Columns ``optimizer``, ``step``, ``median``, ``low``, ``high``, ``n``, and ``seconds`` on a machine, or by the
+        clock that ran along.
         """
         table = self._curves(measure)
         if machine is None:
             return table
-        each = {row["optimizer"]: self.seconds_of(row).get(machine, math.nan) for row in self.leading}
-        priced = table.assign(seconds=table["step"] * table["optimizer"].map(each))
-        return priced[priced["seconds"].notna()]
+        import pandas as pd
+
+        parts = []
+        for row in self.leading:
+            own = table[table["optimizer"] == row["optimizer"]]
+            each = self.seconds_of(row).get(machine, math.nan)
+            seconds = own["step"].map(self._clock(row)) if machine == MEASURED else own["step"] * each
+            parts.append(own.assign(seconds=seconds))
+        timed = pd.concat(parts) if parts else table.assign(seconds=math.nan)
+        return timed[timed["seconds"].notna()]
 
     def _curves(self, measure: str) -> pd.DataFrame:
         import pandas as pd
@@ -261,12 +293,20 @@ def times(found: Sequence[Contest], machine: str | None = None) -> pd.DataFrame:
         if not contest.about["target"]:
             continue
         rows[place] = {
-            row["optimizer"]: math.inf
-            if row["steps_to_target"] is None
-            else row["steps_to_target"] * (contest.seconds_of(row).get(machine, math.inf) if machine else 1.0)
+            row["optimizer"]: _never(contest.seconds_to_target(row, machine) if machine else row["steps_to_target"])
             for row in contest.leading
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _never(time: float | None) -> float:
+    """Infinite where a target was not reached, and where no machine tells when."""
+    return math.inf if time is None or math.isnan(time) else time
+
+
+def clock_name(machine: str) -> str:
+    """Seconds on a machine, in words."""
+    return "measured seconds" if machine == MEASURED else f"seconds on {machine}"
 
 
 def setting(row: Row) -> str:

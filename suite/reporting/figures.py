@@ -25,7 +25,7 @@ from analysis.figures import (
 from suite import landscapes
 from suite.costs import machine_names
 from suite.curvature_figure import spectrum_charts
-from suite.reporting.contests import Contest, newest, times
+from suite.reporting.contests import MEASURED, Contest, clock_name, newest, times
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
 from suite.reporting.scaling import scaling_charts, series
@@ -40,7 +40,7 @@ def slug(*words: str) -> str:
 
 
 def curves(contest: Contest, palette: Palette) -> list[Mapping[str, Chart]]:
-    """Learning curves of the measure that ranks and of the training loss; against steps, and seconds where priced."""
+    """Learning curves of the measure that ranks and of the training loss; against steps, and seconds where known."""
     measures = dict.fromkeys((contest.ranked_by, "train_loss"))
     return [_variants(contest, measure, palette) for measure in measures]
 
@@ -50,7 +50,7 @@ def _variants(contest: Contest, measure: str, palette: Palette) -> dict[str, Cha
     for machine in contest.machines:
         chart = _curve(contest, measure, palette, machine)
         if not chart.empty:
-            found[f"seconds on {machine}"] = chart
+            found[clock_name(machine)] = chart
     return found
 
 
@@ -63,7 +63,9 @@ def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None
         table, said = table[table["median"] > 0], "train_loss above its minimum"
         level = None if level is None else level - minimum
     caption = "Median over seeds of each optimizer from its best start, with its interval."
-    if machine:
+    if machine == MEASURED:
+        caption = f"{caption[:-1]}; seconds are the median over seeds too, of runs that trained alone."
+    elif machine:
         caption = f"{caption[:-1]}; steps priced by what one costs on {machine}."
     return learning_curves(
         table,
@@ -116,13 +118,13 @@ def budget(contest: Contest, palette: Palette) -> Chart:
 
 
 def profile(found: Sequence[Contest], palette: Palette) -> dict[str, Chart]:
-    """Performance profiles over the problems by steps to the target, and by seconds where all are priced."""
+    """Performance profiles over the problems by steps to the target, and by seconds where all are timed or priced."""
     machines = set.intersection(*(set(contest.machines) for contest in found)) if found else set()
     if not any(contest.about["target"] for contest in found):
         return {"steps": performance_profile(times(()), name="profile-steps", palette=palette)}
     return {
-        f"seconds on {machine}" if machine else "steps": _profile(times(found, machine), machine, palette)
-        for machine in (None, *sorted(machines))
+        clock_name(machine) if machine else "steps": _profile(times(found, machine), machine, palette)
+        for machine in (None, *sorted(machines, key=lambda machine: (machine != MEASURED, machine)))
     }
 
 
@@ -265,11 +267,12 @@ def _thinned(own: pd.DataFrame) -> str:
 
 
 def _probed(evidence: Evidence) -> pd.DataFrame:
-    """The traces of what no evaluation measures: the first run of each optimizer that has them."""
+    """The traces of what no evaluation measures, and no clock: the first run of each optimizer that has them."""
     traced, runs = evidence.traces, evidence.runs
     if traced.empty:
         return traced.assign(problem="", optimizer="")
-    measures = [m for m in traced["measure"].unique() if not str(m).startswith(("train_", "valid_", "test_"))]
+    others = ("train_", "valid_", "test_", "seconds")
+    measures = [m for m in traced["measure"].unique() if not str(m).startswith(others)]
     own = traced[traced["measure"].isin(measures)].astype({"run": str, "measure": str})
     known = runs[runs["run"].isin(own["run"].unique())].drop_duplicates(["problem", "optimizer_text"])
     named = known.assign(optimizer=[short_optimizer(text) for text in known["optimizer_text"]])

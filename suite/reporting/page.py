@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.figures import Chart, Palette
 from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
 from suite.reporting import figures, scaling, tables
-from suite.reporting.contests import Contest, Row, every, newest, setting
+from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting
 from suite.reporting.evidence import Evidence
 
 
@@ -117,9 +118,12 @@ def _price(contest: Contest, best: Row) -> Iterator[str]:
     if steps is None:
         yield "did not reach the target in most runs"
         return
-    priced = contest.seconds_of(best)
-    machine = next((machine for machine in contest.machines if machine in priced), None)
-    price = f", about {duration(steps * priced[machine])} on {machine}" if machine else ""
+    timed = {machine: contest.seconds_to_target(best, machine) for machine in contest.machines}
+    machine = next((machine for machine, seconds in timed.items() if not math.isnan(seconds)), None)
+    price = ""
+    if machine:
+        how = "measured" if machine == MEASURED else f"on {machine}"
+        price = f", about {duration(timed[machine])} {how}"
     yield f"reached the target in {steps:.0f} steps{price}"
 
 

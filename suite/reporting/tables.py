@@ -13,7 +13,7 @@ from analysis.numbers import duration, interval, number
 from analysis.report import Cell, Column, Table
 from analysis.report.page import Tone
 from suite.costs import machine_names
-from suite.reporting.contests import Contest
+from suite.reporting.contests import MEASURED, Contest
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
 
@@ -41,11 +41,15 @@ def verdict_table(contest: Contest, key: str) -> Table:
     columns += [Column("p", True, HELP["p"]), Column("beats best", True, HELP["improvement"])]
     if contest.about["target"]:
         columns += [Column("steps to target", True, HELP["to target"])]
-        columns += [Column("time to target", True, f"Priced on {machine}") for machine in timed]
+        columns += [Column("time to target", True, _by(machine)) for machine in timed]
     columns += [Column("diverged", True, HELP["diverged"])]
     spans = _spans(table, contest.ranked_by)
     rows = [_verdict_row(contest, row, spans[i], measures, timed) for i, row in enumerate(table.to_dict("records"))]
     return Table(key, f"Verdicts on {contest.name}", columns, rows, _caption(contest))
+
+
+def _by(machine: str) -> str:
+    return "By the clock of runs that trained alone" if machine == MEASURED else f"Priced on {machine}"
 
 
 def _verdict_row(

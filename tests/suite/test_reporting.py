@@ -17,12 +17,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner, Result
 from fake_engine import bowl
-from reported import NAMES, made_up
+from reported import NAMES, Timed, made_up
 
 import suite
 from analysis.report import Cell, Column, Table, forms
 from suite.cli import cli
-from suite.reporting.contests import contests
+from suite.reporting.contests import MEASURED, contests
 from suite.reporting.evidence import Evidence
 from suite.spec import Run
 
@@ -241,6 +241,25 @@ def test_curves_are_medians_over_seeds(results: Path) -> None:
     assert set(priced["optimizer"]) == {"adam", "sgd"}
     each = priced[priced["step"] == 40].set_index("optimizer")["seconds"]
     assert each["adam"] == pytest.approx(40 * 1e-4) and each["sgd"] == pytest.approx(40 * 2e-4)
+
+
+def test_timed_runs_are_drawn_against_their_own_clock(tmp_path: Path) -> None:
+    folder = made_up(tmp_path / "results", "digits_mlp", engine=Timed(), target="test_accuracy>=0.5")
+    evidence = Evidence.read(str(folder))
+    contest = contests(evidence, evidence.compared[0])[0]
+    assert contest.machines == [MEASURED, "a processor, 1 thread"]
+    table = contest.curves("test_loss", MEASURED)
+    last = table[table["step"] == 40].set_index("optimizer")["seconds"]
+    seeds = evidence.by_run.loc[list(contest.leading[0]["runs"]), "seed"]
+    assert set(last.index) == set(NAMES)
+    assert last["adam"] == pytest.approx(40 / 80 * (1 + 0.5 * (seeds % 10)).median())
+    for row in contest.verdicts().to_dict("records"):
+        assert row["step_seconds [measured]"] == pytest.approx(last["adam"] / 40)
+        assert row["seconds_to_target [measured]"] == pytest.approx(row["steps_to_target"] * last["adam"] / 40)
+    call("report", "--results", str(folder), "--out", str(tmp_path / "page.html"))
+    text = (tmp_path / "page.html").read_text()
+    assert "measured seconds" in text and "By the clock of runs that trained alone" in text
+    assert "Gradient norm on digits_mlp" in text and "Seconds on digits_mlp" not in text
 
 
 def test_sensitivity_is_the_final_value_of_each_trial(results: Path) -> None:
