@@ -54,7 +54,7 @@ def test_what_won_by_how_much_with_what_certainty_and_at_what_cost(tmp_path: Pat
     assert told.startswith("digits_mlp: adam lr=0.01 from default is better than all 2 others; test_accuracy 0.98")
     assert "(n = 9), ahead of sgd lr=0.01 from default by 0.0" in told
     assert "(p = 0.012)" in told  # 3 pairs · 2/2⁹
-    assert told.endswith("valid_accuracy >= 0.9500 reached in 40 steps, 80 gradients, 0.5000 s measured")
+    assert told.endswith("valid_accuracy >= 0.9500 reached in 40 steps, 80 gradients, 500 ms measured")
 
 
 def test_what_cannot_be_told_or_was_not_reached_is_said(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_costs_price_the_way_to_the_target(tmp_path: Path, monkeypatch: pytest.M
     )
     monkeypatch.setattr("suite.costs.load_costs", lambda results: costs)
     found = outcome(tmp_path, engine=FakeEngine(loss=worse({"sgd": 0.1, "momentum": 0.2})))
-    assert sentence(found).endswith("reached in 40 steps, 0.4000 s on quick, 1 thread, 4.000 s on slow, 1 thread")
+    assert sentence(found).endswith("reached in 40 steps, 400 ms on quick, 1 thread, 4 s on slow, 1 thread")
     (rows,) = found.rows.values()
     assert set(rows[0].arrivals) == {"steps", "seconds on quick, 1 thread", "seconds on slow, 1 thread"}
     assert set(rows[1].arrivals) == {"steps"}  # sgd has no cost yet: absent, not an error
