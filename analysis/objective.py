@@ -85,7 +85,7 @@ class Objective:
         """Views of contiguous vectors [..., D] in the shapes of the pieces."""
         parts = vectors.split([t.numel() for t in self.pieces.values()], dim=-1)
         return {
-            name: part.view(*vectors.shape[:-1], *t.shape)
+            name: part.view((*vectors.shape[:-1], *t.shape))
             for (name, t), part in zip(self.pieces.items(), parts, strict=True)
         }
 

@@ -144,7 +144,7 @@ class Layout(Sequence[Piece]):
         if theta.shape[-1] != self.size:
             raise ValueError(f"layout: theta must end in {self.size} numbers, got shape {tuple(theta.shape)}")
         return {
-            piece.name: theta[..., start:stop].view(*theta.shape[:-1], *piece.shape)
+            piece.name: theta[..., start:stop].view((*theta.shape[:-1], *piece.shape))
             for piece, (start, stop) in zip(self.pieces, self.spans.values(), strict=True)
         }
 

@@ -158,9 +158,12 @@ def either(condition: Tensor, one: State, other: State) -> State:
 
 
 def pieces(oracle: Oracle, vector: Tensor) -> list[Tensor]:
-    """Views of a vector [D] in the shapes of the layers' pieces; the vector alone where nothing is known of them."""
+    """Views of a vector [D] in the shapes of the layers' pieces, a number as a vector of one; the vector alone where
+    nothing is known of them."""
     layout: Layout | None = getattr(oracle, "layout", None)
-    return [vector] if layout is None else list(layout.split(vector).values())
+    if layout is None:
+        return [vector]
+    return [piece if piece.dim() else piece.view(1) for piece in layout.split(vector).values()]
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
