@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import NonNegative, Positive
-from suite.optimizers.base import Optimizer, Oracle, State, among, optimizer
+from suite.optimizers.base import Optimizer, Oracle, State, among, dot, optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ class Changed:
         return value, self.change(self.oracle, theta, g)
 
     def among(self, active: Tensor) -> Changed:
-        return Changed(among(self.oracle, active), self.change)
+        return replace(self, oracle=among(self.oracle, active))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.oracle, name)
@@ -73,12 +73,54 @@ def clip_value(optimizer: Optimizer, value: Positive = 1.0) -> Optimizer:
 
 @optimizer(section="7.1.1", equation="7.3")
 def weight_decay(optimizer: Optimizer, decay: NonNegative = 1e-4) -> Optimizer:
-    """L² regularization in the gradient: g ← g + λθ, where λ is ``decay``.
+    """L² regularization: the inner optimizer minimizes L(θ) + ½λ‖θ‖², so that g ← g + λθ, where λ is ``decay``.
 
-    The penalty goes through the inner rule, as with torch.optim's ``weight_decay``; decay that does not
-    is ``decoupled_decay``. Losses that are recorded are without it.
+    Values and products with the Hessian have their share, for line searches and second-order methods; K-FAC's factors
+    are those of L alone. The penalty goes through the inner rule, as with torch.optim's ``weight_decay``; decay that
+    does not is ``decoupled_decay``. Losses that are recorded are without it.
     """
-    return regraded(optimizer, lambda oracle, theta, g: g + decay * theta)
+    inner = optimizer
+
+    def init(oracle: Oracle, theta: Tensor) -> State:
+        return inner.init(_Penalized(oracle, decay), theta)
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        return inner.step(_Penalized(oracle, decay), state, theta)
+
+    return replace(inner, init=init, step=step)
+
+
+@dataclass(frozen=True)
+class _Penalized:
+    """The oracle of L(θ) + ½λ‖θ‖²."""
+
+    oracle: Oracle
+    decay: float
+
+    def value(self, theta: Tensor) -> Tensor:
+        return self.oracle.value(theta) + dot(theta, self.decay * theta) / 2
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        value, g = self.oracle.gradient(theta)
+        pull = self.decay * theta
+        return value + dot(theta, pull) / 2, g + pull
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        return self.oracle.hvp(theta, v) + self.decay * v
+
+    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
+        return self.oracle.ggn(theta, v) + self.decay * v
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        import torch
+
+        return self.oracle.hessian(theta) + self.decay * torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
+
+    def among(self, active: Tensor) -> _Penalized:
+        return replace(self, oracle=among(self.oracle, active))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.oracle, name)
 
 
 @optimizer(section="7.1.1", reference="Loshchilov & Hutter 2019, algorithm 2")
