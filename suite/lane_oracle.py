@@ -70,6 +70,11 @@ class LaneOracle:
         """The pieces of θ, for methods that go by layers."""
         return self._objective.layout
 
+    @property
+    def steady(self) -> bool:
+        """Whether the loss is the same function at every step."""
+        return self._objective.steady
+
     def among(self, active: Tensor) -> LaneOracle:
         """The oracle for trial evaluations, which count for lanes with ``active`` only."""
         return LaneOracle(self._objective, active)

@@ -84,6 +84,17 @@ def lanes_of(
         return Apart(problem, specs, theta, seeds, size, order, evaluator)
 
 
+def _objective(kind: type[Objective], problem: Problem, sampler: Sampler, rows: slice | None = None) -> Objective:
+    """The objective of a sampler's lanes, or of some of them."""
+    batch, carried, count = sampler.batch, sampler.carried, len(sampler.seeds)
+    if rows is not None:
+        batch, count = tuple(t[rows] for t in batch), len(sampler.seeds[rows])
+        carried = None if carried is None else carried[rows]
+    made = kind(problem, count, batch, carried)
+    made.steady = sampler.steady
+    return made
+
+
 class Together:
     """All lanes in one vmapped step, recorded as a tape where its kernels allow it."""
 
@@ -104,7 +115,7 @@ class Together:
         self.errors: dict[int, str] = {}
         self.settings = Settings(specs, theta.device)
         self.sampler = sampler_of(problem, seeds, size, order, self.theta)
-        self.objective = evaluator(problem, count, self.sampler.batch, self.sampler.carried)
+        self.objective = _objective(evaluator, problem, self.sampler)
         self.sampler.fill(0)
         state = torch.vmap(self._init)(self.theta, self.settings.tensors)
         leaves, self._tree = tree_flatten(state)
@@ -200,7 +211,7 @@ class Together:
     def resize(self, size: int) -> None:
         calls, excused = self.objective.calls, self.objective.excused
         self.sampler = sampler_of(self.problem, self.seeds, size, self.sampler.order, self.theta)
-        self.objective = Objective(self.problem, len(self.specs), self.sampler.batch, self.sampler.carried)
+        self.objective = _objective(Objective, self.problem, self.sampler)
         self.objective.calls, self.objective.excused = calls, excused
         self.sampler.fill(0)
         self._record()
@@ -215,7 +226,7 @@ class Together:
         kept.state = [_own(leaf[index]) for leaf in self.state]
         kept.settings = self.settings.keep(kept.specs, lanes)
         kept.sampler = sampler_of(self.problem, kept.seeds, self.sampler.size, self.sampler.order, self.theta)
-        kept.objective = Objective(self.problem, len(kept.specs), kept.sampler.batch, kept.sampler.carried)
+        kept.objective = _objective(Objective, self.problem, kept.sampler)
         kept.objective.calls, kept._calls, kept._taken = self.objective.calls.copy(), Counter(), self._taken
         kept.objective.excused = {kind: excused[index] for kind, excused in self.objective.excused.items()}
         kept.sampler.fill(0)
@@ -289,14 +300,13 @@ class Apart:
     def _bind(self) -> None:
         """What depends on where θ and the minibatches lie."""
         self.rows = [self.theta.data[lane] for lane in range(len(self.specs))]  # .data: each counts its own changes
-        self.objective = self.evaluator(self.problem, len(self.specs), self.sampler.batch, self.sampler.carried)
+        self.objective = _objective(self.evaluator, self.problem, self.sampler)
         self._pass, (self._values, self._gradients) = self.objective.bind("gradient", self.theta)
         self.oracles = [self._oracle(slice(lane, lane + 1)) for lane in range(len(self.specs))]
         self._first = torch.zeros_like(self._values)
 
     def _oracle(self, row: slice) -> RowOracle:
-        carried = None if self.sampler.carried is None else self.sampler.carried[row]
-        return RowOracle(self.evaluator(self.problem, 1, tuple(t[row] for t in self.sampler.batch), carried))
+        return RowOracle(_objective(self.evaluator, self.problem, self.sampler, row))
 
     @property
     def opens(self) -> bool:

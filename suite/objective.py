@@ -43,7 +43,7 @@ class Objective:
 
     ``calls`` counts evaluations by kind, for every lane alike, and ``excused`` those that a lane
     only sat through; ``first`` is the loss [lanes] that the first evaluation of the current step
-    gave, trial points aside.
+    gave, trial points aside. ``steady`` says whether the loss is the same function at every step.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Objective:
         self.first: Tensor | None = None
         self.opens = False  # whether a step's first evaluation is a gradient
         self.listener: Listener | None = None  # told of that one, when it has been made
+        self.steady = True
         self._trial = False
 
     @property

@@ -29,6 +29,10 @@ class RowOracle:
     def layout(self) -> Layout:
         return self.objective.layout
 
+    @property
+    def steady(self) -> bool:
+        return self.objective.steady
+
     def begin(self, theta: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
         """A new step from θ, where the loss and gradient may be known."""
         self._known, self.first = known, None

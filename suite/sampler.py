@@ -113,6 +113,11 @@ class Sampler:
         self._brought = tuple(piece.new_empty(lanes, *piece.shape) for piece in brought)
         self.batch = (*self.batch, *self._brought, *(() if carried is None else (torch.zeros_like(carried),)))
 
+    @property
+    def steady(self) -> bool:
+        """Whether every step has the same examples, and nothing else that differs."""
+        return not self.size and not self._brought
+
     def fill(self, step: int) -> None:
         """Put the minibatches of step 0, 1, 2, … in place."""
         for seed in dict.fromkeys(self.seeds) if self._brought else ():

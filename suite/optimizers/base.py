@@ -35,6 +35,13 @@ class Oracle(Protocol):
     def layout(self) -> Layout:
         """The pieces of θ, for methods that go by layers."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether the loss is the same function at every step, so that what one step has found at θ holds in the next.
+
+        It is not where minibatches differ, or where a strategy changes what the optimizer sees.
+        """
+
     def value(self, theta: Tensor) -> Tensor:
         """The loss at θ [D]; a scalar."""
 

@@ -70,7 +70,7 @@ def conjugate_gradients(
         curvature: c₂ of the Wolfe conditions.
         reset: β = 0 at every ``reset``-th step; 0 for never.
         minibatch: iterations on each minibatch, which starts again from −g (Le et al. 2011);
-            0 for the full batch.
+            0 for the full batch (and one on each where it gets minibatches).
 
     The strong Wolfe conditions do not see to it that the next direction descends: where it does not,
     gᵀd > −0.01 gᵀg, the step is searched anew for a point from which it does (Gilbert & Nocedal 1992).
@@ -106,17 +106,22 @@ def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
     where Δ < 1/4. After a step d ← −g + βd with β = (g − g₋)ᵀg/(−g₋ᵀd); every D steps d ← −g.
 
     Møller takes Hd from a difference of gradients; here it is exact. A loss that is not finite
-    counts as Δ = −1. Full batch.
+    counts as Δ = −1; where the predicted decrease is below the loss's rounding, Δ says nothing: the step is taken
+    and λ stays. Where d does not descend, −g takes its place. Each step asks for the gradient at θ, one product and
+    the loss at θ + ad. Full batch.
     """
 
     def init(oracle: Oracle, theta: Tensor) -> State:
-        value, g = oracle.gradient(theta)
-        return {"value": value, "g": g, "d": -g, "scale": scale, "k": 0.0}
+        return {"g": zeros(theta), "d": zeros(theta), "scale": scale, "taken": theta.new_ones(()), "k": 0.0}
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         import torch
 
-        value, g, d = state["value"], state["g"], state["d"]
+        value, g = oracle.gradient(theta)
+        b = _over(dot(g - state["g"], g), -dot(state["g"], state["d"]))
+        again = torch.as_tensor(state["k"] % len(theta) == 0, device=theta.device)
+        d = torch.where(state["taken"] > 0, -g + torch.where(again, 0.0, b) * state["d"], state["d"])
+        d = torch.where(dot(g, d) < 0, d, -g)
         size = dot(d, d)
         bent = dot(d, oracle.hvp(theta, d))
         grown = 2 * (state["scale"] - _over(bent + state["scale"] * size, size))  # Møller's step 4
@@ -124,22 +129,18 @@ def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
         delta = bent + trust * size
         slope = dot(g, d)
         a = _over(-slope, delta)
-        new, gradient = oracle.gradient(theta + a * d)
-        finite = new.isfinite() & gradient.isfinite().all()
-        ratio = torch.where(finite, _over(2 * delta * (value - new), slope * slope), -1.0)
+        new = oracle.value(theta + a * d)
+        ratio = torch.where(new.isfinite(), _over(2 * delta * (value - new), slope * slope), -1.0)
+        hidden = -slope * a / 2 <= torch.finfo(theta.dtype).eps * value.abs()
+        ratio = torch.where(hidden & new.isfinite(), 0.5, ratio)
         taken = ratio >= 0
-
-        b = _over(dot(gradient - g, gradient), -slope)
-        again = (state["k"] + 1) % len(theta) == 0
-        after = -gradient + torch.where(torch.as_tensor(again), 0.0, b) * d
-        after = torch.where(dot(gradient, after) < 0, after, -gradient)
         trust = torch.where(ratio >= 0.75, trust / 4, trust)
         trust = torch.where(ratio < 0.25, trust + _over(delta * (1 - ratio), size), trust)
         return torch.where(taken, theta + a * d, theta), {
-            "value": torch.where(taken, new, value),
-            "g": torch.where(taken, gradient, g),
-            "d": torch.where(taken, after, d),
+            "g": g,
+            "d": d,
             "scale": trust.clamp(1e-20, 1e20),
+            "taken": taken.to(theta.dtype),
             "k": state["k"] + taken,
         }
 

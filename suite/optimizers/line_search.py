@@ -263,7 +263,8 @@ def descent(
         direction: (memory, g) -> d. Where gᵀd is not negative, −g takes its place.
         learn: (memory, d, step s, g before, g after) -> memory.
         minibatch: iterations on each minibatch; 0 for the full batch, where each step is one
-            iteration and takes the loss and gradient at which the last search ended as its own.
+            iteration and takes the loss and gradient at which the last search ended as its own, if θ is
+            still there and the loss is steady (``Oracle.steady``); else it asks for them, as for another minibatch.
         forgets: memory of one minibatch is of no use on the next.
         first: (memory, g) -> the length to try first; without it the one that would decrease a
             linear loss as much as the last step did, at most 1, and 1.01/‖g‖ at the first step.
@@ -278,7 +279,7 @@ def descent(
 
     def init(oracle: Oracle, theta: Tensor) -> State:
         value, g = oracle.gradient(theta)
-        return {**_at(value, g), "memory": fresh(theta), "misses": 0.0}
+        return {**_at(value, g), "memory": fresh(theta), "misses": 0.0, "at": theta}
 
     def _at(value: Tensor, g: Tensor) -> State:
         return {"value": value, "g": g, "before": value + g.norm() / 2, "still": value != value}
@@ -315,12 +316,15 @@ def descent(
         }
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
-        if minibatch:
-            value, g = oracle.gradient(theta)
-            state = {**state, **_at(value, g), "memory": fresh(theta) if forgets else state["memory"]}
+        steady = not minibatch and getattr(oracle, "steady", True)
+        stale = (theta != state["at"]).any() | (not steady)
+        if any_lane(stale):
+            value, g = (among(oracle, stale) if steady else oracle).gradient(theta)
+            memory = fresh(theta) if forgets else state["memory"]
+            state = either(stale, {**state, **_at(value, g), "memory": memory}, state)
         for _ in range(max(minibatch, 1)):
             theta, state = iterate(oracle, state, theta)
-        return theta, state
+        return theta, {**state, "at": theta}
 
     return Optimizer(init, step, needs=Needs(full_batch=not minibatch))
 
@@ -331,7 +335,7 @@ def gradient_descent(search: SearchName = "wolfe", minibatch: Natural = 0) -> Op
 
     ``search``: ``wolfe`` (Moré & Thuente), ``armijo`` (backtracking) or ``exact`` (the minimum of the
     quadratic model along −g). With ``minibatch`` = n, n iterations on each minibatch; 0 is for
-    the full batch.
+    the full batch, and makes one on each where it gets minibatches.
     """
 
     def direction(memory: State, g: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natura
     M ← (I − ρsyᵀ) M (I − ρysᵀ) + ρssᵀ, from M = I. Where yᵀs is not positive, M stays.
 
     With ``wolfe`` as SciPy's ``minimize(method="BFGS")``. ``curvature`` is c₂ of the Wolfe conditions;
-    ``minibatch`` the iterations on each minibatch, 0 for the full batch.
+    ``minibatch`` the iterations on each minibatch, 0 for the full batch (and one on each where it gets minibatches).
 
     Raises:
         UsageError: M would have more than 4096 rows.
@@ -68,7 +68,7 @@ def lbfgs(
 
     The two-loop recursion (Nocedal 1980) from M = γI, γ = sᵀy/yᵀy of the last pair; with
     ``scale=False`` from M = I, which with m >= the number of steps is BFGS. Pairs without positive
-    yᵀs are left out.
+    yᵀs are left out. ``minibatch`` as for ``bfgs``; pairs are kept from one minibatch to the next.
 
     torch.optim.LBFGS takes several iterations per step and, unless line_search_fn is given,
     steps of a fixed rate.

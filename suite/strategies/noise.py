@@ -22,12 +22,12 @@ def gradient_noise(optimizer: Optimizer, eta: Positive = 0.01, gamma: NonNegativ
     """
     inner = optimizer
 
-    def changed(oracle: Oracle, state: State) -> Changed:
+    def changed(oracle: Oracle, state: State) -> _Noisy:
         def noisy(oracle: Oracle, theta: Tensor, g: Tensor) -> Tensor:
             spread = (eta / (1 + state["t"]) ** gamma) ** 0.5
             return g + spread * normal(state["key"], state["t"], len(theta)).to(g.dtype)
 
-        return Changed(oracle, noisy)
+        return _Noisy(oracle, noisy)
 
     def init(oracle: Oracle, theta: Tensor) -> State:
         own = {"key": key_of(theta), "t": 0.0}
@@ -38,6 +38,12 @@ def gradient_noise(optimizer: Optimizer, eta: Positive = 0.01, gamma: NonNegativ
         return theta, {"inner": within, "key": state["key"], "t": state["t"] + 1}
 
     return replace(inner, init=init, step=step, readout=lambda state, theta: inner.readout(state["inner"], theta))
+
+
+class _Noisy(Changed):
+    """An oracle whose gradients have other noise at each step."""
+
+    steady = False
 
 
 def key_of(theta: Tensor) -> Tensor:
