@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import Count
 from problems.layout import Layout
 from problems.names import UsageError
-from suite.optimizers.base import Optimizer, Oracle, State, optimizer
-from suite.strategies.gradients import Changed
+from suite.optimizers.base import Optimizer, Oracle, State, among, optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +24,10 @@ def blocks(optimizer: Optimizer, by: str = "layers", every: Count = 1) -> Optimi
             blocks separated by ``|``: ``layer1|layer2+layer3.weight``. What no block names stays.
         every: steps on a block before the next one's turn.
 
-    The inner optimizer sees the gradient 0 outside of the block; there θ and those parts of its
-    state that have θ's shape stay as they are, so that each block has its own memory.
+    The inner optimizer sees the loss as a function of the block alone, the rest of θ held still: derivatives
+    outside of it are 0, and where it looks ahead it does so within the block. Those parts of its state that have
+    θ's shape are 0 there for it and stay as they are, so that each block has its own memory. Classes of
+    torch.optim keep one memory, on which a turn of the others acts as so many gradients of 0.
     """
     inner = optimizer
 
@@ -40,16 +41,58 @@ def blocks(optimizer: Optimizer, by: str = "layers", every: Count = 1) -> Optimi
         owner, count = _owners(getattr(oracle, "layout", None), theta, by)
         active = owner == torch.as_tensor(state["t"] / every).floor() % count
 
-        def inside(new: Any, old: Any) -> Any:
-            same = isinstance(new, torch.Tensor) and new.shape == theta.shape
-            return torch.where(active, new, old) if same else new
+        def mine(value: Any) -> bool:
+            return isinstance(value, torch.Tensor) and value.shape == theta.shape and inner.needs.vmap
 
-        masked = Changed(oracle, lambda oracle, theta, g: g.where(active, 0.0))
-        moved, within = inner.step(masked, state["inner"], theta)
+        def inside(new: Any, old: Any) -> Any:
+            return torch.where(active, new, old) if mine(new) else new
+
+        whole = theta if inner.needs.vmap else theta.clone()  # a foreign rule changes theta in place
+        own = tree_map(lambda value: value.where(active, 0) if mine(value) else value, state["inner"])
+        moved, within = inner.step(_Block(oracle, theta, whole, active), own, theta)
         within = tree_map(inside, within, state["inner"])
-        return torch.where(active, moved, theta), {"inner": within, "t": state["t"] + 1}
+        return torch.where(active, moved, whole), {"inner": within, "t": state["t"] + 1}
 
     return replace(inner, init=init, step=step, readout=lambda state, theta: inner.readout(state["inner"], theta))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The loss as a function of one block of θ; outside of it every point is taken for θ and derivatives are 0."""
+
+    oracle: Oracle
+    theta: Tensor
+    still: Tensor  # θ as the step began
+    active: Tensor  # [D]
+    steady = False
+
+    def _point(self, theta: Tensor) -> Tensor:
+        return theta if theta is self.theta else theta.where(self.active, self.still)
+
+    def _masked(self, v: Tensor) -> Tensor:
+        return v.where(self.active, 0.0)
+
+    def value(self, theta: Tensor) -> Tensor:
+        return self.oracle.value(self._point(theta))
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        value, g = self.oracle.gradient(self._point(theta))
+        return value, self._masked(g)
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        return self._masked(self.oracle.hvp(self._point(theta), self._masked(v)))
+
+    def ggn(self, theta: Tensor, v: Tensor) -> Tensor:
+        return self._masked(self.oracle.ggn(self._point(theta), self._masked(v)))
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        return self._masked(self.oracle.hessian(self._point(theta)) * self.active[:, None])
+
+    def among(self, active: Tensor) -> _Block:
+        return replace(self, oracle=among(self.oracle, active))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.oracle, name)
 
 
 def _owners(layout: Layout | None, theta: Tensor, by: str) -> tuple[Tensor, int]:
