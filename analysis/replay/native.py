@@ -247,6 +247,7 @@ def _exact_sqrt(x: Tensor) -> Tensor:
 
 _EXACT_ON_CPU = {aten.sqrt.default: _exact_sqrt, aten.rsqrt.default: lambda x: 1 / _exact_sqrt(x)}
 _verdicts: dict[str, bool] = {}
+_failed: set[tuple[str, ...]] = set()  # commands of compilers that are there and do not work
 
 
 def _trusted(source: str, program: Program, function: Any) -> bool:
@@ -312,7 +313,8 @@ def _function(source: str) -> Any:
             spent.seconds += time.perf_counter() - began
         function = ctypes.CDLL(str(library)).chain
     except (OSError, subprocess.SubprocessError, AttributeError):
-        return None
+        _failed.add(tuple(command))  # it would with the next chain, and take as long
+        return _function.__wrapped__(source)
     pointers = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_long)
     function.argtypes = [ctypes.c_long, ctypes.c_long, *pointers]
     function.restype = None
@@ -320,16 +322,26 @@ def _function(source: str) -> Any:
 
 
 def compiler() -> list[str] | None:
-    """The command of a C compiler: ``CC``, the system's, or that of the package ziglang; None without one."""
+    """The command of a C compiler that works: ``CC``, the system's, or the package ziglang's; None without one."""
     if os.environ.get("SUITE_NATIVE") == "0":
         return None
     wanted = os.environ.get("CC")
+    commands = []
     for words in [shlex.split(wanted)] if wanted else [["cc"], ["gcc"], ["clang"]]:
         found = shutil.which(words[0])
-        if found is not None:
-            return [found, *words[1:]]
-    packaged = wanted is None and importlib.util.find_spec("ziglang") is not None
-    return [sys.executable, "-m", "ziglang", "cc"] if packaged else None
+        if found is not None and not _stub(found):
+            commands.append([found, *words[1:]])
+    if wanted is None and importlib.util.find_spec("ziglang") is not None:
+        commands.append([sys.executable, "-m", "ziglang", "cc"])
+    return next((command for command in commands if tuple(command) not in _failed), None)
+
+
+@cache
+def _stub(command: str) -> bool:
+    """Whether a command is one of those with which macOS only offers, in a window, to install developer tools."""
+    if sys.platform != "darwin" or os.path.dirname(command) != "/usr/bin":
+        return False
+    return subprocess.run(["xcode-select", "-p"], capture_output=True).returncode != 0
 
 
 def _build(command: Sequence[str], source: str, library: Path) -> None:

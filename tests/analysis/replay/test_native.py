@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,3 +78,37 @@ def test_compilers_are_looked_for_in_order(monkeypatch, here, wanted, command):
     assert native.compiler() == command
     monkeypatch.setenv("SUITE_NATIVE", "0")
     assert native.compiler() is None
+
+
+@needs_compiler
+def test_a_compiler_that_fails_is_asked_once_and_the_next_one_serves(monkeypatch, tmp_path):
+    asked, broken = tmp_path / "asked", tmp_path / "cc"
+    broken.write_text(f"#!/bin/sh\necho once >> {asked}\nexit 1\n")
+    broken.chmod(0o755)
+    works = native.compiler()
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(native.shutil, "which", {"cc": str(broken), "gcc": works[0]}.get)
+    monkeypatch.setattr(native, "_failed", set())
+    native._function.cache_clear()
+    for factor in (3.0, 5.0):
+        a = torch.linspace(1, 2, 50).view(1, 50)
+        expected = a * factor + 1.0
+        Tape(lambda a=a, factor=factor: [a * factor + 1.0], [a], [a])()
+        assert torch.equal(a, expected)
+    assert native.compiler() == [works[0]]
+    assert asked.read_text() == "once\n"
+    native._function.cache_clear()
+
+
+@pytest.mark.parametrize(("tools", "command"), [(0, ["/usr/bin/cc"]), (2, ["/opt/clang"])])
+def test_offers_to_install_developer_tools_are_no_compiler(monkeypatch, tools, command):
+    paths = {"cc": "/usr/bin/cc", "gcc": "/usr/bin/gcc", "clang": "/opt/clang"}
+    monkeypatch.setattr(native.shutil, "which", paths.get)
+    monkeypatch.setattr(native.sys, "platform", "darwin")
+    monkeypatch.setattr(native.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=tools))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("SUITE_NATIVE", raising=False)
+    native._stub.cache_clear()
+    assert native.compiler() == command
+    native._stub.cache_clear()
