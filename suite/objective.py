@@ -60,7 +60,7 @@ class Objective:
         self.opens = False  # whether a step's first evaluation is a gradient
         self.listener: Listener | None = None  # told of that one, when it has been made
         self.steady = True
-        self._trial = False
+        self._among: Tensor | None = None  # the lanes that ask for the next evaluation, where it is a trial
 
     @property
     def layout(self) -> Layout:
@@ -113,7 +113,7 @@ class Objective:
         count = factors.passes(self.problem, samples)
         self.calls["factors"] += count
         self.excuse("factors", due, count)
-        self._trial = False
+        self._among = None
         recorder = Recorder.current
         taped = self.taped and recorder is not None
         make = partial(self.bind_factors, samples, taped)
@@ -127,26 +127,29 @@ class Objective:
 
     def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
         self.calls["hvp" if kind == "hessian" else kind] += 1
-        recorder = Recorder.current
-        is_first = self.first is None and kind in ("value", "gradient") and not self._trial
-        bind = self._opening if is_first and kind == "gradient" else self.bind
+        recorder, active, self._among = Recorder.current, self._among, None
+        is_first = self.first is None and kind in ("value", "gradient") and active is None
+        make = partial(self._opening if is_first and kind == "gradient" else self.bind, kind, carry=is_first)
+        if active is not None:
+            operands, make = (active, *operands), partial(_if_any, make)
         if recorder is not None:
-            outputs = recorder.call(operands, partial(bind, kind, carry=is_first))
+            outputs = recorder.call(operands, make)
         else:
-            action, outputs = bind(kind, *operands, taped=False, carry=is_first)
+            action, outputs = make(*operands, taped=False)
             action()
         if is_first:
             self.first, self.opens = outputs[0], kind == "gradient"
-        self._trial = False
         return outputs
 
     def excuse(self, kind: str, active: Tensor, count: int = 1) -> Tensor:
         """The next evaluation, of this kind, is a trial that only lanes with ``active`` [lanes] asked for.
 
+        It is not made where there is none; what it gives then is without meaning.
+
         Args:
             count: as what it counts.
         """
-        self._trial = True
+        self._among = active
         excused = self.excused.setdefault(kind, torch.zeros(self.lanes, dtype=torch.int64, device=active.device))
         if Recorder.current is None:
             excused += count * ~active
@@ -308,6 +311,14 @@ class Objective:
         grads = torch.autograd.grad(losses, pieces, torch.ones_like(losses), create_graph=True, allow_unused=True)
         used = [i for i, g in enumerate(grads) if g is not None and g.requires_grad]
         return pieces, used, [grads[i] for i in used]
+
+
+def _if_any(
+    make: Callable[..., tuple[Kernel, list[Tensor]]], active: Tensor, *operands: Tensor, **options: bool
+) -> tuple[Kernel, list[Tensor]]:
+    """An action that does nothing where no lane is active, and where its results lie."""
+    action, outputs = make(*operands, **options)
+    return lambda: action() if active.any() else None, outputs
 
 
 def _zero_if_unused(grads: Any, pieces: list[Tensor]) -> list[Tensor]:

@@ -29,8 +29,7 @@ def sophia(
     Before each step θ ← θ − ε·decay·θ. Where the estimate is negative or small, the clip makes
     it a signed step of length ε.
 
-    u depends on the bits of θ₀ (and so on the run's seed) and on the step. Lanes compute Hu at
-    every step, and are charged for it at those that use it.
+    u depends on the bits of θ₀ (and so on the run's seed) and on the step.
     """
 
     def init(oracle: Oracle, theta: Tensor) -> State:
