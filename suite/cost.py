@@ -5,42 +5,42 @@ step is timed by ``torch.utils.benchmark``, which repeats it often enough for it
 the threads and waits for an accelerator. Its parts are timed inside the running step, for a
 part that is repeated by itself finds its data in the cache and looks cheaper than it is. Both
 go by turns in several rounds, so that a disturbance of some seconds meets them alike. Making
-the problem, the first step and what is compiled for it are warm-up, which is timed apart.
+the problem, the first steps and what is compiled for them are warm-up, which is timed apart.
+
+What is told is the mean of the first steps of training, after the warm-up: whole cycles of those
+that invert a matrix now and then. They are taken over and over from where they began, for a
+method that has converged asks for less, and the same ones in whole and in parts.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from analysis.numbers import duration
 from analysis.replay import graphs, native
-from analysis.replay.tape import Kernel
-from problems.names import Spec, parse
+from problems.names import Spec
 from problems.problem import Problem, problem
 from suite.clock import Clock
 from suite.environment import check_device, environment
-from suite.initializers import initializer
-from suite.lanes import Lanes, lanes_of
-from suite.machine import copy_bandwidth, device_seconds, matmul_peak, replayed, timer
+from suite.machine import copy_bandwidth, matmul_peak, replayed
 from suite.memory import Peak
-from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.plan import wants_all
 from suite.room import check_room
-from suite.sampler import generator
+from suite.stepping import SLOW, WARM, Stepper
 from suite.threads import one_thread
 
 PARTS = ("data", "forward", "backward", "curvature", "update", "measurement")
-PRODUCTS = ("hvp", "ggn")  # evaluations by their kinds, beside values and gradients
 ROUNDS, FEW = 7, 3  # in so few when a step takes longer than a round was meant to
-AHEAD = 20  # steps launched while an accelerator waits
+PATIENCE = 30.0  # seconds after which no further round begins
+LONG = 5.0  # seconds of measuring that are worth a word beforehand
 NOISY = 0.10  # interquartile range over median of the whole step from which a warning is due
 
 
@@ -49,7 +49,7 @@ class Cost:
     """The cost of one step of one run.
 
     Args:
-        seconds: of a whole step, median over rounds; ``spread`` is its interquartile range.
+        seconds: of a whole step, median over ``rounds``; ``spread`` is its interquartile range, 0 of one round.
         parts: seconds of ``PARTS``, whichever evaluation of a step they belong to; the backward pass is a
             gradient less a forward pass, and curvature is products with the Hessian or the Gauss-Newton matrix and
             what K-FAC's factors take. The update is all the rest: a line search's and a solver's own work too.
@@ -57,9 +57,8 @@ class Cost:
             compiler in it, 0 where what it makes is remembered.
         state: bytes of optimizer state per parameter.
         memory: bytes, at the peak, of setting up and stepping, the data set aside; None where not known.
-        flops: floating-point operations of matrix products and convolutions in a step's evaluations, K-FAC's
-            factors aside.
-        calls: evaluations per step by kind.
+        flops: floating-point operations of matrix products and convolutions in a step's evaluations.
+        calls: evaluations per step by kind, a dense Hessian's as products.
         peak, bandwidth: what the machine does at best, in operations and bytes per second.
         traffic: bytes that the update must move, each array once: θ and the gradient read, θ
             written, the state read and written.
@@ -75,6 +74,7 @@ class Cost:
     parameters: int
     seconds: float
     spread: float
+    rounds: int
     parts: Mapping[str, float]
     warmup: float
     compilation: float
@@ -96,8 +96,7 @@ class Cost:
     @property
     def flops_share(self) -> float:
         """The share of the machine's matrix-product peak that the evaluations reach."""
-        counted = ("forward", "backward") if "factors" in self.calls else ("forward", "backward", "curvature")
-        busy = sum(self.parts[part] for part in counted)
+        busy = sum(self.parts[part] for part in ("forward", "backward", "curvature"))
         return self.flops / busy / self.peak if busy > 0 else 0.0
 
     @property
@@ -120,35 +119,42 @@ def measure(
     dtype: str = "float32",
     device: str = "cpu",
     seconds: float = 2.0,
+    tell: Callable[[str], None] | None = None,
 ) -> Cost:
     """Measure one step of an optimizer on a problem.
 
     Args:
         batch_size: examples in a minibatch, 0 for all; unless given, the problem's own, or all for methods
             that are meant for all.
-        seconds: to spend, about, after the warm-up.
+        seconds: to spend, about, after the warm-up; more where steps are slow, of which a few are taken.
+        tell: told of it in words if it will take much longer than ``seconds``.
 
     Raises:
-        UsageError: unknown names, missing data, a device that is not there, or more examples at once than fit
-            into memory.
+        UsageError: unknown names, missing data, a device that is not there, a step that fails, or more examples
+            at once than fit into memory.
     """
     check_device(device)
-    began = time.perf_counter()
-    bound = problem.bind(problem_text)
+    began, compiled = time.perf_counter(), native.spent.seconds
+    bound, spec = problem.bind(problem_text), optimizer.bind(optimizer_text)
     made = problem.build(bound).to(device, getattr(torch, dtype))
-    spec = optimizer.bind(optimizer_text)
-    own = 0 if wants_all(spec) else made.batch_size
-    size = own if batch_size is None else batch_size
-    compiled = native.spent.seconds
+    size = _size(made, spec, batch_size)
     check_room(made, spec, size, device)
-    _Step(made, spec, size, steps=1)
+    each = seconds / ROUNDS / 2
+    make = partial(Stepper, made, spec, size)
+    with Peak(device) as peak:
+        scout = make(Clock(device))
+        scout.scout(each)
     warmup, compilation = time.perf_counter() - began, native.spent.seconds - compiled
-    with Peak(device) as peak:  # the second time, when what a process loads once is loaded
-        step = _Step(made, spec, size)
-    whole, parts = _rounds(step, seconds, device)
-    low, _, high = statistics.quantiles(whole, n=4)
-    state = sum(t.numel() * t.element_size() for t in held(step.lanes.state))
-    theta = step.lanes.theta
+    plain, parted = None, scout
+    if scout.about < SLOW:
+        with Peak(device) as peak:  # the second time, when what a process loads once is loaded
+            make().take(WARM)
+        plain, parted = make(), make(Clock(device))
+        plain.follow(scout)
+    parted.follow(scout)
+    whole, parts = _rounds(plain, parted, each, device, tell)
+    low, _, high = statistics.quantiles(whole, n=4) if len(whole) > 1 else whole * 3
+    theta = parted.lanes.theta
     return Cost(
         problem=str(bound),
         optimizer=str(spec),
@@ -158,16 +164,17 @@ def measure(
         parameters=made.size,
         seconds=statistics.median(whole),
         spread=high - low,
+        rounds=len(whole),
         parts={part: statistics.median(times) for part, times in parts.items()},
         warmup=warmup,
         compilation=compilation,
-        state=state / made.size,
+        state=parted.state / made.size,
         memory=peak.bytes,
-        flops=round(step.flops()),
-        calls=step.calls,
+        flops=round(parted.flops),
+        calls=parted.calls,
         peak=matmul_peak(device, theta.dtype),
         bandwidth=copy_bandwidth(device),
-        traffic=3 * theta.numel() * theta.element_size() + 2 * state,
+        traffic=3 * theta.numel() * theta.element_size() + 2 * parted.state,
         replayed=_replayed(made, spec, size, device, seconds / ROUNDS),
         environment=environment(device),
     )
@@ -185,139 +192,34 @@ def ratios(
     seconds: float = 2.0,
     pairs: int = 9,
 ) -> list[float]:
-    """How many times as much a step of one optimizer costs as one of another, by turns: one number for each pair."""
+    """How many times as much a step of one optimizer costs as one of another, by turns: one number for each pair.
+
+    There are fewer pairs, three at least, where steps are slow.
+    """
     check_device(device)
     made = problem.build(problem.bind(problem_text)).to(device, getattr(torch, dtype))
-    size = made.batch_size if batch_size is None else batch_size
-    steps = [_Step(made, optimizer.bind(text), size) for text in (first, second)]
-    timers = [timer(step.whole) for step in steps]
-    found = []
-    for i in range(pairs):
-        order = (0, 1) if i % 2 else (1, 0)
-        times = {which: timers[which].blocked_autorange(min_run_time=seconds / pairs / 2).median for which in order}
+    steppers = []
+    for spec in map(optimizer.bind, (first, second)):
+        size = _size(made, spec, batch_size)
+        check_room(made, spec, size, device)
+        scout, stepper = (Stepper(made, spec, size) for _ in range(2))
+        scout.scout(seconds / pairs / 2)
+        stepper.follow(scout)
+        steppers.append(stepper)
+    found: list[float] = []
+    began = time.perf_counter()
+    while len(found) < pairs and (len(found) < FEW or time.perf_counter() - began < PATIENCE):
+        order = (0, 1) if len(found) % 2 else (1, 0)
+        times = {which: steppers[which].seconds(device, seconds / pairs / 2) for which in order}
         found.append(times[0] / times[1])
     return found
 
 
-class _Step:
-    """One lane at its problem's start, whose step runs whole or with its parts timed."""
-
-    def __init__(self, made: Problem, spec: Spec, size: int, steps: int = 3) -> None:
-        self.made = made
-        data = made.train.tensors[0]
-        start = initializer.build(parse("default"))(made, generator(0, "start"))
-        theta = start.to(data.device, _float(made)).unsqueeze(0)
-        self.clock = Clock(data.device.type)
-        clock = self.clock
-
-        class Timed(Objective):
-            """The problem's objective, the time of its evaluations taken."""
-
-            def bind(
-                self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True
-            ) -> tuple[Kernel, list[Tensor]]:
-                action, outputs = super().bind(kind, *operands, taped=taped, carry=carry)
-                return clock.timed(kind if kind in ("value", "gradient") else "curvature", action), outputs
-
-            def bind_factors(self, samples: int, taped: bool, *operands: Tensor) -> tuple[Kernel, list[Tensor]]:
-                action, outputs = super().bind_factors(samples, taped, *operands)
-                return clock.timed("curvature", action), outputs
-
-        arguments = (made, [spec], theta, [0], size, "reshuffle")
-        self.lanes: Lanes = lanes_of(*arguments)
-        self._parted = lanes_of(*arguments, Timed)
-        self._parted.sampler.fill = clock.timed("data", self._parted.sampler.fill)  # type: ignore[method-assign]
-        self._step = clock.timed("step", self._parted.step)
-        self._record = clock.timed("measurement", self._keep)
-        self._k = 0
-        self._losses = theta.new_zeros(1000, 1)
-        before = self.lanes.calls()[0].copy()
-        for _ in range(steps):
-            self.whole()
-        after = self.lanes.calls()[0]
-        self.calls = {kind: (n - before[kind]) / steps for kind, n in after.items() if n > before[kind]}
-        for k in range(steps):
-            self._parted.step(k)
-        mine = [t for each in (self.lanes, self._parted) for t in (each.theta, *held(each.state))]
-        self._begun = [(tensor, tensor.clone()) for tensor in mine]
-
-    def _keep(self, loss: Tensor) -> None:
-        self._losses[self._k % 1000].copy_(loss)
-
-    def restart(self) -> None:
-        """Back to where steps began: a method that has converged, or diverged, no longer takes the same steps."""
-        with torch.no_grad():
-            for tensor, before in self._begun:
-                tensor.copy_(before)
-
-    def whole(self) -> None:
-        """A step as the training loop takes it."""
-        self._keep(self.lanes.step(self._k))
-        self._k += 1
-
-    def parts(self, steps: int, share: float) -> dict[str, float]:
-        """Mean seconds of each part over some steps; ``share`` of a gradient is its forward pass."""
-        inside = ("data", "value", "gradient", "curvature")
-        for name in (*inside, "step", "measurement"):
-            self.clock.take(name)
-        for k in range(steps):
-            if k % AHEAD == 0:
-                self.clock.delay()
-            self._record(self._step(self._k))
-            self._k += 1
-        took = {name: self.clock.take(name) for name in (*inside, "step", "measurement")}
-        spent = {name: total / steps for name, (total, _) in took.items()}
-        watching = sum(took[name][1] for name in inside) * (self.clock.inside + self.clock.around) / steps
-        return {
-            "data": spent["data"],
-            "forward": spent["value"] + spent["gradient"] * share,
-            "backward": spent["gradient"] * (1 - share),
-            "curvature": spent["curvature"],
-            "update": max(0.0, spent["step"] - sum(spent[name] for name in inside) - watching),
-            "measurement": spent["measurement"],
-        }
-
-    def forward_share(self) -> float:
-        """The forward pass's share of a gradient, from the two by themselves, by turns."""
-        objective = Objective(self.made, 1, self.lanes.sampler.batch)
-        timers = []
-        for kind in ("value", "gradient"):
-            action, _ = objective.bind(kind, self.lanes.theta)
-            action()
-            timers.append(timer(action))
-        shares = []
-        for _ in range(ROUNDS):
-            forward, gradient = (watch.blocked_autorange(min_run_time=0.02).median for watch in timers)
-            shares.append(forward / gradient)
-        return min(1.0, statistics.median(shares))
-
-    def flops(self) -> float:
-        """Floating-point operations of a step's products and convolutions, from one evaluation of each kind."""
-        objective = Objective(self.made, 1, self.lanes.sampler.batch, taped=False)
-        theta = self.lanes.theta
-        total = 0.0
-        for kind, count in self.calls.items():
-            operands = {"value": [theta], "gradient": [theta], **{k: [theta, theta] for k in PRODUCTS}}.get(kind)
-            if operands is not None:
-                with FlopCounterMode(display=False) as counter:
-                    getattr(objective, kind)(*operands)
-                total += count * counter.get_total_flops()
-        return total
-
-
-def held(state: Any) -> list[Tensor]:
-    """The tensors of an optimizer's state, those that a torch optimizer holds for its parameters included."""
-    if isinstance(state, torch.optim.Optimizer):
-        return held([dict(each) for each in state.state.values()])
-    if isinstance(state, dict):
-        return [t for value in state.values() for t in held(value)]
-    if isinstance(state, list | tuple):
-        return [t for value in state for t in held(value)]
-    return [state] if isinstance(state, Tensor) else []
-
-
-def _float(made: Problem) -> torch.dtype:
-    return next((t.dtype for t in made.train.tensors if t.is_floating_point()), torch.float32)
+def _size(made: Problem, spec: Spec, asked: int | None) -> int:
+    """Examples in a minibatch: as asked, or all for methods that are meant for all, or the problem's own."""
+    if asked is not None:
+        return asked
+    return 0 if wants_all(spec) else made.batch_size
 
 
 def _replayed(made: Problem, spec: Spec, size: int, device: str, seconds: float) -> float | None:
@@ -325,19 +227,35 @@ def _replayed(made: Problem, spec: Spec, size: int, device: str, seconds: float)
     if not device.startswith("cuda"):
         return None
     with graphs.used(False):  # a graph cannot be captured within another
-        return replayed(_Step(made, spec, size).whole, device, seconds)
+        stepper = Stepper(made, spec, size)
+        stepper.take(WARM)
+        return replayed(stepper.step, device, seconds)
 
 
-def _rounds(step: _Step, seconds: float, device: str) -> tuple[list[float], dict[str, list[float]]]:
-    """The median of a whole step, and the means of its parts, in each round."""
-    share = step.forward_share()
+def _rounds(
+    plain: Stepper | None, parted: Stepper, each: float, device: str, tell: Callable[[str], None] | None
+) -> tuple[list[float], dict[str, list[float]]]:
+    """The seconds of a whole step, and the means of its parts, in each round.
+
+    Args:
+        plain: steps whose parts are not timed; without it the whole is what ``parted`` takes, whose clock's own
+            time is nothing beside a slow step.
+    """
+    share = parted.forward_share()
+    block = parted.block * parted.about
+    rounds = FEW if block > each else ROUNDS
+    expected = min(rounds * block * (1 if plain is None else 2), PATIENCE + block)
+    if tell is not None and expected > max(LONG, 2 * 2 * ROUNDS * each):
+        tell(f"a step takes {duration(parted.about)}: few are timed, in about {duration(expected)} …")
     whole: list[float] = []
     parts: dict[str, list[float]] = {part: [] for part in PARTS}
-    each = seconds / ROUNDS / 2
-    while len(whole) < (FEW if whole and whole[-1] > each else ROUNDS):
-        step.restart()
-        whole.append(device_seconds(step.whole, device, each))
-        step.restart()
-        for part, mean in step.parts(max(1, round(each / whole[-1])), share).items():
+    began = time.perf_counter()
+    while len(whole) < rounds and (not whole or time.perf_counter() - began < PATIENCE):
+        if plain is not None:
+            whole.append(plain.seconds(device, each))
+        total, means = parted.parts(each, share)
+        if plain is None:
+            whole.append(total)
+        for part, mean in means.items():
             parts[part].append(mean)
     return whole, parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,17 +71,13 @@ def cost(
     texts = [optimizer.bind(spec) for spec in parse_list(optimizers or OPTIMIZERS)]
     for at in named:
         problem.build(at)  # what cannot be made is said before anything is measured
-    costs = []
-    for at in named:
-        for text in texts:
-            if not quiet:
-                click.echo(f"measuring {optimizer.short(text)} on {problem.short(at)} …", err=True)
-            costs.append(_measure(at, text, settings, seconds))
-            save(costs[-1], results)
+    costs, skipped = _measured(named, texts, settings, seconds, results, quiet)
     if as_json:
-        click.echo(export.to_json({"costs": [c.to_dict() for c in costs]}))
+        click.echo(export.to_json({"costs": [c.to_dict() for c in costs], "skipped": skipped}))
     else:
         show(tables.console(sys.stdout), costs)
+        for one in skipped:
+            click.echo(f"skipped: {one['reason']}")
     if figure is not None:
         draw(costs, figure)
     return 0
@@ -94,10 +91,32 @@ def _update(names: str, problems: str, compare: Any, **options: Any) -> int:
     return update(names=names, **options)
 
 
-def _measure(at: Spec, text: Spec, settings: dict[str, Any], seconds: float) -> Cost:
+def _measured(
+    named: Sequence[Spec], texts: Sequence[Spec], settings: dict[str, Any], seconds: float, results: str, quiet: bool
+) -> tuple[list[Cost], list[dict[str, str]]]:
+    """The costs, each kept as soon as it is known, and what was refused, with the reason.
+
+    Raises:
+        UsageError: everything was.
+    """
     from suite.cost import measure
 
-    return measure(at, text, seconds=seconds, **settings)
+    costs: list[Cost] = []
+    skipped: list[dict[str, str]] = []
+    for at, text in itertools.product(named, texts):
+        names = {"problem": str(problem.short(at)), "optimizer": str(optimizer.short(text))}
+        if not quiet:
+            click.echo(f"measuring {names['optimizer']} on {names['problem']} …", err=True)
+        tell = None if quiet else (lambda words: click.echo(f"  {words}", err=True))
+        try:
+            costs.append(measure(at, text, seconds=seconds, tell=tell, **settings))
+        except UsageError as reason:
+            skipped.append({**names, "reason": str(reason)})
+        else:
+            save(costs[-1], results)
+    if not costs:
+        raise UsageError("; ".join(one["reason"] for one in skipped))
+    return costs, skipped
 
 
 def _compare(

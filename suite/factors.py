@@ -38,9 +38,9 @@ def sizes(problem: Problem, layer: Affine) -> tuple[int, int]:
 
 
 def bind(
-    problem: Problem, batch: Batch, taped: bool, samples: int, theta: Tensor, due: Tensor, key: Tensor, t: Tensor
+    problem: Problem, batch: Batch, taped: bool, samples: int, theta: Tensor, key: Tensor, t: Tensor
 ) -> tuple[Kernel, list[Tensor]]:
-    """An action that computes the factors if any lane is due, and where it leaves them: A and G of each layer.
+    """An action that computes the factors, and where it leaves them: A and G of each layer.
 
     Args:
         samples: random directions, from each lane's ``key`` and step ``t`` [lanes]; 0 takes every output.
@@ -50,16 +50,10 @@ def bind(
         _, uses = observed(problem, problem.layout.split(theta[0].detach()), tuple(t[0] for t in batch))
     places = [use.sums.shape for use in uses]
     compute = partial(_factors, problem, batch, places, samples, theta, key, t)
-    evaluate: Kernel = partial(_fill, compute, into)
     if taped:
         with suppress(Untraceable):
-            evaluate = Tape(compute, [theta, key, t, *batch], into)
-
-    def action() -> None:
-        if due.any():
-            evaluate()
-
-    return action, into
+            return Tape(compute, [theta, key, t, *batch], into), into
+    return partial(_fill, compute, into), into
 
 
 def _fill(compute: Callable[[], list[Tensor]], into: list[Tensor]) -> None:

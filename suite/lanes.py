@@ -34,6 +34,10 @@ class Lanes(Protocol):
         """Take step k = 0, 1, …; the loss [lanes] that each lane saw first in it (overwritten by the next step)."""
 
     @property
+    def uniform(self) -> bool:
+        """Whether it is known that every step takes the same evaluations and kernels."""
+
+    @property
     def opens(self) -> bool:
         """Whether a step begins with a gradient of all lanes that a listener will be told of."""
 
@@ -185,8 +189,12 @@ class Together:
         return self._first
 
     @property
+    def uniform(self) -> bool:
+        return self._per_step is not None
+
+    @property
     def opens(self) -> bool:
-        return self._per_step is not None and self.objective.opens
+        return self.uniform and self.objective.opens
 
     def listen(self, listener: Listener) -> None:
         self.objective.listener = listener
@@ -307,6 +315,8 @@ class Apart:
 
     def _oracle(self, row: slice) -> RowOracle:
         return RowOracle(_objective(self.evaluator, self.problem, self.sampler, row))
+
+    uniform = False
 
     @property
     def opens(self) -> bool:

@@ -19,24 +19,38 @@ MATRIX = 1024  # a square product of this size runs at a processor's peak
 COPY = 1 << 26  # bytes, more than the caches hold
 
 
-def timer(action: Callable[[], Any]) -> Timer:
-    """A timer of torch's for a call, with one thread."""
-    return Timer("action()", globals={"action": action}, num_threads=1)
+def timer(action: Callable[[], Any], before: Callable[[], Any] | None = None) -> Timer:
+    """A timer of torch's for a call, with one thread; ``before`` each block of calls something else is done."""
+    if before is None:
+        return Timer("action()", globals={"action": action}, num_threads=1)
+    return Timer("action()", setup="before()", globals={"action": action, "before": before}, num_threads=1)
 
 
-def device_seconds(action: Callable[[], Any], device: str, seconds: float, cold: bool = False) -> float:
+def device_seconds(
+    action: Callable[[], Any],
+    device: str,
+    seconds: float,
+    cold: bool = False,
+    before: Callable[[], Any] | None = None,
+) -> float:
     """Median seconds of a call, measured for about ``seconds``.
 
-    A processor is timed by torch's blocked autorange. An accelerator is timed by its own events, a pair
-    around as many calls as take a millisecond or two, so that launching goes on while it works, as in a
-    training loop; its clocks are left alone.
+    A processor is timed by torch's blocked autorange, or once where that takes ``seconds`` already. An
+    accelerator is timed by its own events, a pair around as many calls as take a millisecond or two, so that
+    launching goes on while it works, as in a training loop; its clocks are left alone.
 
     Args:
         cold: before each call on an accelerator, which is then timed by itself, overwrite more than its L2
             cache holds, so that it does not find there what the one before it left.
+        before: done before each block of calls, outside the time; on an accelerator once.
     """
+    if before is not None:
+        before()
     if not device.startswith("cuda"):
-        return timer(action).blocked_autorange(min_run_time=seconds).median
+        began = time.perf_counter()
+        action()
+        once = time.perf_counter() - began
+        return once if once >= seconds else timer(action, before).blocked_autorange(min_run_time=seconds).median
     scratch = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
     for _ in range(5):  # kernels are captured at the third call
         action()
@@ -48,6 +62,21 @@ def device_seconds(action: Callable[[], Any], device: str, seconds: float, cold:
             scratch.zero_()
         times.append(_between(action, calls, device) / calls)
     return statistics.median(times)
+
+
+def glance(action: Callable[[], Any], device: str, seconds: float) -> float:
+    """Mean seconds of a call from as many as take ``seconds``; on a processor its own, whatever else it does."""
+    if device.startswith("cuda"):
+        return device_seconds(action, device, seconds)
+    calls, spent = 1, 0.0
+    while True:
+        began = time.thread_time()
+        for _ in range(calls):
+            action()
+        spent = time.thread_time() - began
+        if spent >= seconds:
+            return spent / calls
+        calls = max(2 * calls, min(10 * calls, round(calls * seconds / max(spent, 1e-9))))
 
 
 def _between(action: Callable[[], Any], calls: int, device: str) -> float:

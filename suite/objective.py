@@ -116,10 +116,10 @@ class Objective:
         self._among = None
         recorder = Recorder.current
         taped = self.taped and recorder is not None
-        make = partial(self.bind_factors, samples, taped)
+        make = partial(_if_any, partial(self.bind_factors, samples, taped))
         if recorder is not None:
-            return tuple(recorder.call([theta, due, key, t], make))
-        action, outputs = make(theta, due, key, t)
+            return tuple(recorder.call([due, theta, key, t], make))
+        action, outputs = make(due, theta, key, t)
         action()
         return tuple(outputs)
 

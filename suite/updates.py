@@ -218,7 +218,7 @@ def _theirs(spec: Spec, theta: Tensor, form: Form) -> tuple[Callable[[], Any], A
 
 def _vectors(state: Any, parameters: int) -> int:
     """How many vectors of θ's length a state holds."""
-    from suite.cost import held
+    from suite.stepping import held
 
     return sum(tensor.numel() // parameters for tensor in held(state))
 

@@ -16,10 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from problems.names import UsageError
 from suite.benchmarks.cases import OPTIMIZERS, UPDATES, group, update
-from suite.cost import held
 from suite.engine import train
 from suite.lanes import Lanes
 from suite.spec import Run
+from suite.stepping import held
 
 try:
     from analysis.replay import native

@@ -84,10 +84,13 @@ class Needs:
             (``while``, ``.item()``) or that keep their own objects, which then run once
             per lane.
         full_batch: it is meant for the whole training set at each step.
+        cycle: of how many steps one does what the others leave out, such as inverting a matrix; whoever
+            tells what a step costs takes as many.
     """
 
     vmap: bool = True
     full_batch: bool = False
+    cycle: int = 1
 
 
 def _itself(state: State, theta: Tensor) -> Tensor:

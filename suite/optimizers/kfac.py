@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from problems.bounds import Count, Fraction, Natural, Positive, log_range
-from suite.optimizers.base import LayerFactors, Optimizer, Oracle, State, among, dot, optimizer, zeros
+from suite.optimizers.base import LayerFactors, Needs, Optimizer, Oracle, State, among, dot, optimizer, zeros
 from suite.strategies.noise import key_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def kfac(
             "t": state["t"] + 1,
         }
 
-    return Optimizer(init, step)
+    return Optimizer(init, step, needs=Needs(cycle=math.lcm(every, invert, TRIALS if rescale else 1)))
 
 
 def _inverted(due: Tensor, trust: Tensor, means: Sequence[Tensor], before: Sequence[Tensor]) -> list[Tensor]:

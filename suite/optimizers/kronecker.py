@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from problems.bounds import Count, Fraction, NonNegative, Positive, log_range
-from suite.optimizers.base import Optimizer, Oracle, State, joined, optimizer, pieces, zeros
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, joined, optimizer, pieces, zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +100,7 @@ def shampoo(
         v = alpha * state["v"] + joined(d)
         return theta - lr * v, {"v": v, "sums": sums, "roots": roots, "t": state["t"] + 1}
 
-    return Optimizer(init, step)
+    return Optimizer(init, step, needs=Needs(cycle=every))
 
 
 def _root(power: float, matrix: Tensor, least: Tensor) -> list[Tensor]:
@@ -191,7 +191,7 @@ def soap(
             "t": state["t"] + 1,
         }
 
-    return Optimizer(init, step)
+    return Optimizer(init, step, needs=Needs(cycle=every))
 
 
 def _followed(sides: Sequence[int], first: Tensor, v: Tensor, *matrices: Tensor) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from problems.bounds import Count, Fraction, NonNegative, Positive, log_range
-from suite.optimizers.base import Optimizer, Oracle, State, among, optimizer, zeros
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, optimizer, zeros
 from suite.strategies.noise import key_of, normal
 
 if TYPE_CHECKING:
@@ -49,4 +49,4 @@ def sophia(
         theta = theta - lr * decay * theta
         return theta - lr * move, {"m": m, "h": h, "t": state["t"] + 1, "key": state["key"]}
 
-    return Optimizer(init, step)
+    return Optimizer(init, step, needs=Needs(cycle=every))

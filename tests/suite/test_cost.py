@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from problems.names import UsageError
-from suite import room
+from suite import cost, room
 from suite.cli import cli
 from suite.cost import PARTS, measure, ratios
 from suite.costs import load_costs, price, save
@@ -68,6 +68,48 @@ def test_evaluations_are_booked_by_what_they_evaluate():
     assert free.flops > products * 2 * 20 * 800  # a pass over all examples takes at least so many
 
 
+def test_rare_work_is_told_in_its_share():
+    """Sophia's product at every tenth step and K-FAC's inverses at every twentieth, wherever the steps begin."""
+    plain = measure("digits_mlp", "adam", seconds=0.1)
+    seldom = measure("digits_mlp", "sophia", seconds=0.1)
+    assert seldom.calls == {"gradient": 1.0, "hvp": 0.1}
+    always = measure("digits_mlp", "sophia(every=1)", seconds=0.1)
+    assert always.calls == {"gradient": 1.0, "hvp": 1.0}
+    assert seldom.flops - plain.flops == pytest.approx((always.flops - plain.flops) / 10, rel=1e-3)
+    estimated = measure("digits_mlp", "kfac(every=5)", seconds=0.1)
+    assert estimated.calls == {"gradient": 1.0, "factors": 0.2} and estimated.flops > plain.flops
+
+
+@pytest.mark.parametrize("text", ["lbfgs", "bfgs", "conjugate_gradients", "gradient_descent", "torch.LBFGS"])
+def test_steps_are_taken_again_before_the_method_has_converged(text):
+    """20 steps solve it, after which a step of theirs asks for nothing, or once whether that is still so."""
+    found = measure("linear_regression", text, batch_size=0, seconds=0.1)
+    assert found.calls["gradient"] >= (5 if "torch" in text else 1)
+
+
+def test_the_state_is_the_optimizers_alone():
+    """A torch optimizer's parameters are views of θ, and none of its state."""
+    found = measure("digits_mlp", "torch.Adam", seconds=0.1)
+    assert found.state == pytest.approx(8, abs=0.05)
+    assert measure("digits_mlp", "torch.SGD(lr=0.1)", seconds=0.1).state == 0
+
+
+def test_slow_steps_are_few_and_said(monkeypatch):
+    for limit in ("SLOW", "LONG", "PATIENCE"):
+        monkeypatch.setattr(cost, limit, 0.0)
+    told = []
+    found = measure("digits_mlp", "adam", seconds=1e-3, tell=told.append)
+    assert found.rounds == 1 and found.spread == 0 and not found.noisy
+    assert 0 < sum(found.parts.values()) <= found.seconds  # one and the same step
+    (words,) = told
+    assert words.startswith("a step takes ")
+
+
+def test_a_step_that_fails_is_said():
+    with pytest.raises(UsageError, match=r"Broken on digits_mlp: .*no such luck"):
+        measure("digits_mlp", f"{Path(__file__).parent / 'broken_optimizer.py'}:Broken", seconds=0.1)
+
+
 def test_more_examples_than_fit_are_refused_before_they_are_tried(monkeypatch):
     monkeypatch.setattr(room, "free", lambda device: 10**4)
     with pytest.raises(UsageError, match=r"lbfgs on adding_rnn: .* at once would take .* --batch-size"):
@@ -116,6 +158,22 @@ def test_curves_are_priced_by_structure_and_not_by_numbers(adam, tmp_path):
         assert part["seconds"].tolist() == pytest.approx((part["step"] * adam.seconds * factor).tolist())
     with pytest.raises(UsageError, match="no cost fits"):
         price(traces, costs.assign(batch_size=7), table)
+
+
+def test_what_is_refused_is_passed_over_with_its_reason(tmp_path):
+    ask = ["cost", "quadratic", "kfac,sgd", "--seconds", "0.1", "--results", str(tmp_path), "--json"]
+    done = CliRunner().invoke(cli, ask)
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0 and [c["optimizer"] for c in found["costs"]] == ["sgd(lr=0.01)"]
+    assert [(one["optimizer"], one["problem"]) for one in found["skipped"]] == [("kfac", "quadratic")]
+    assert "no Kronecker factors" in found["skipped"][0]["reason"]
+    alone = CliRunner().invoke(cli, ["cost", "quadratic", "kfac", "--results", str(tmp_path)])
+    assert alone.exit_code == 2 and "no Kronecker factors" in alone.output
+
+
+def test_ratios_take_what_each_is_meant_for():
+    """L-BFGS on all examples, not on minibatches of 16."""
+    assert min(ratios("linear_regression", "lbfgs", "sgd", seconds=0.1, pairs=3)) > 3
 
 
 def test_ratios_come_in_pairs():

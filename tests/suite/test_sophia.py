@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from oracles import PlainOracle, path
 
+from problems.problem import problem
+from suite.lanes import lanes_of
+from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.strategies.noise import key_of, normal
 
@@ -46,3 +49,21 @@ def test_its_average_estimates_the_diagonal():
         theta, state = made.step(oracle, state, theta)
     estimate = state["h"] / (1 - 0.999**3000)
     torch.testing.assert_close(estimate, matrix.diagonal(), rtol=0.2, atol=0.5)
+
+
+def test_a_product_is_computed_where_it_is_used():
+    """Lanes are due together, so at nine steps of ten there is none, on the tape too."""
+    made = problem.build(problem.bind("quadratic"))
+    products = []
+
+    class Watched(Objective):
+        def bind(self, kind, *operands, **options):
+            action, outputs = super().bind(kind, *operands, **options)
+            return (lambda: (products.append(kind), action())), outputs
+
+    specs = [optimizer.bind(f"sophia(lr={lr})") for lr in (0.1, 0.01)]
+    lanes = lanes_of(made, specs, torch.ones(2, made.size), [0, 1], 0, "reshuffle", Watched)
+    for k in range(20):
+        lanes.step(k)
+    assert products.count("hvp") == 2 and products.count("gradient") == 20
+    assert [each["hvp"] for each in lanes.calls()] == [2, 2]

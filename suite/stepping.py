@@ -1,0 +1,292 @@
+"""Steps of one lane that are taken over and over: as the training loop takes them, or with their parts timed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from analysis.replay.tape import Kernel
+from problems.names import Spec, UsageError, parse
+from problems.problem import Problem
+from suite.clock import Clock
+from suite.initializers import initializer
+from suite.lanes import lanes_of
+from suite.machine import device_seconds, glance
+from suite.objective import Objective
+from suite.optimizers import optimizer
+from suite.sampler import generator
+
+WARM = 3  # steps after which what is made anew at first is there, and kernels of a GPU are captured
+BLOCK = 20  # steps, about, after which it starts again, for where it has converged a step costs less
+MOST = 60.0  # seconds of a block, for which a long cycle is cut short
+SLOW, LOADING = 1.0, 5.0  # seconds of a step, and of the first, from which it is not repeated for nothing
+CURVATURE = ("hvp", "ggn", "hessian", "factors")  # kinds of evaluations, beside values and gradients
+INSIDE = ("data", "value", "gradient", *CURVATURE)  # stretches of a step that are not the update's
+TURNS, LOOK = 7, 0.01  # of a forward pass and a gradient by themselves, and seconds of each
+AHEAD = 20  # steps launched while an accelerator waits
+
+
+class Stepper:
+    """One lane at its problem's start.
+
+    Args:
+        clock: by which the parts of its steps are timed, and what they evaluate counted.
+
+    ``about`` is the seconds of a step, ``skipped`` how many of the first are not timed, and ``block`` how many are
+    taken after them before it starts again from there: :meth:`scout` finds out, :meth:`follow` does the same.
+
+    Raises:
+        UsageError: a step fails.
+    """
+
+    def __init__(self, made: Problem, spec: Spec, size: int, clock: Clock | None = None) -> None:
+        data = made.train.tensors[0]
+        start = initializer.build(parse("default"))(made, generator(0, "start"))
+        theta = start.to(data.device, _float(made)).unsqueeze(0)
+        self.made, self.spec, self.clock = made, spec, clock
+        self._flops: dict[str, int] = {}  # of an evaluation, by kind
+        evaluator = Objective if clock is None else _timed(clock, self._flops)
+        self.lanes = lanes_of(made, [spec], theta, [0], size, "reshuffle", evaluator)
+        self.cycle = optimizer.build(spec).needs.cycle
+        self.about, self.skipped, self.block = 0.0, 0, self.cycle
+        self._k, self._taken, self._worked = 0, 0, 0
+        self._called: Counter[str] = Counter()
+        self._losses = theta.new_zeros(1000, 1)
+        self._step, self._record = self.lanes.step, self._note
+        if clock is not None:
+            self.lanes.sampler.fill = clock.timed("data", self.lanes.sampler.fill)  # type: ignore[method-assign]
+            self._step, self._record = clock.timed("step", self._step), clock.timed("measurement", self._record)
+
+    def _note(self, loss: Tensor) -> None:
+        self._losses[self._k % 1000].copy_(loss)
+
+    def step(self) -> None:
+        """A step as the training loop takes it."""
+        self._record(self._step(self._k))
+        self._k += 1
+
+    def run(self) -> None:
+        """As many steps as are taken in one go."""
+        for _ in range(self.block):
+            self.step()
+
+    def scout(self, each: float) -> None:
+        """Take the first steps, and settle which are timed: whole cycles, as many as fit into ``each`` seconds.
+
+        Those after the first few; or, where θ stops moving in one of the first, those until it does.
+        """
+        moved, spent = True, 0.0
+        while moved and (self._k < WARM or (self._k < BLOCK and spent < 2 * each)):
+            before, began = self.lanes.theta.clone(), time.perf_counter()
+            self.take(1)
+            self.about = time.perf_counter() - began
+            spent += self.about
+            moved = self.lanes.uniform or self.cycle > 1 or not torch.equal(before, self.lanes.theta)
+            if self.cycle == 1 and self.about > (SLOW if self._k > 1 else LOADING):
+                break
+        cycles = max(1, min(-(-BLOCK // self.cycle), round(each / self.about / self.cycle)))
+        self.block = max(1, min(self.cycle * cycles, int(MOST / self.about)))
+        self.skipped = min(self._k, WARM)
+        if not moved:
+            self.skipped, self.block = 0, max(1, min(self.block, self._k - 1))
+
+    def follow(self, other: Stepper) -> None:
+        """Take the steps before those that are to be timed, as another has settled, which begin here."""
+        self.about, self.block, self.skipped = other.about, other.block, other.skipped
+        self.take(self.skipped - self._k)
+        self.keep()
+
+    def keep(self) -> None:
+        """Let the timed steps begin here."""
+        self._begin = [_kept(self.lanes.theta), _kept(self.lanes.state)]
+
+    def take(self, steps: int) -> None:
+        """Take steps that are not timed."""
+        for _ in range(steps):
+            self.step()
+            if self.lanes.errors:
+                raise UsageError(f"{self.spec.name} on {self.made.name}: {self.lanes.errors[0]}")
+
+    def restart(self) -> None:
+        """Back to where the timed steps begin."""
+        with torch.no_grad():
+            _, self.lanes.state = (give() for give in self._begin)
+
+    def seconds(self, device: str, each: float) -> float:
+        """Of a step, measured for so long."""
+        return device_seconds(self.run, device, each, before=self.restart) / self.block
+
+    def parts(self, seconds: float, share: float) -> tuple[float, dict[str, float]]:
+        """Mean seconds of a step and of each of its parts, from as many steps as take so long.
+
+        Args:
+            share: of a gradient, its forward pass.
+        """
+        assert self.clock is not None
+        blocks = max(1, round(seconds / self.about / self.block))
+        self._watch()
+        before = self.lanes.calls()[0].copy()
+        for _ in range(blocks):
+            self.restart()
+            for k in range(self.block):
+                if k % AHEAD == 0:
+                    self.clock.delay()
+                self.step()
+        steps = blocks * self.block
+        took = self._watch()
+        self._taken += steps
+        self._called += self.lanes.calls()[0] - before
+        self._worked += sum(self._flops.get(name, 0) * count for name, (_, count) in took.items())
+        spent = {name: total / steps for name, (total, _) in took.items()}
+        watching = sum(took[name][1] for name in INSIDE) * (self.clock.inside + self.clock.around) / steps
+        return spent["step"] + spent["measurement"], {
+            "data": spent["data"],
+            "forward": spent["value"] + spent["gradient"] * share,
+            "backward": spent["gradient"] * (1 - share),
+            "curvature": sum(spent[kind] for kind in CURVATURE),
+            "update": max(0.0, spent["step"] - sum(spent[name] for name in INSIDE) - watching),
+            "measurement": spent["measurement"],
+        }
+
+    def _watch(self) -> dict[str, tuple[float, int]]:
+        """The clock's stretches since it was asked last: their seconds and their number."""
+        assert self.clock is not None
+        return {name: self.clock.take(name) for name in (*INSIDE, "step", "measurement")}
+
+    def forward_share(self) -> float:
+        """The forward pass's share of a gradient, from the two by themselves, by turns: the least that each takes."""
+        objective = Objective(self.made, 1, self.lanes.sampler.batch)
+        theta = self.lanes.theta
+        actions = {kind: objective.bind(kind, theta, carry=False)[0] for kind in ("value", "gradient")}
+        least = dict.fromkeys(actions, float("inf"))
+        began = time.perf_counter()
+        for _ in range(TURNS):
+            for kind, action in actions.items():
+                least[kind] = min(least[kind], glance(action, theta.device.type, LOOK))
+            if time.perf_counter() - began > SLOW:
+                break
+        return min(1.0, least["value"] / least["gradient"])
+
+    @property
+    def calls(self) -> dict[str, float]:
+        """Evaluations per step by kind, over the steps whose parts were timed."""
+        return {kind: n / self._taken for kind, n in self._called.items()}
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of products and convolutions in a step's evaluations, over the same steps."""
+        return self._worked / self._taken
+
+    @property
+    def state(self) -> int:
+        """Bytes of the optimizer's state, θ and its gradient aside."""
+        own = self.lanes.theta.untyped_storage().data_ptr()
+        found = {id(t): t for t in held(self.lanes.state) if t.untyped_storage().data_ptr() != own}
+        return sum(t.numel() * t.element_size() for t in found.values())
+
+
+def _timed(clock: Clock, flops: dict[str, int]) -> type[Objective]:
+    """The problem's objective, each evaluation a stretch of its kind, its operations counted at the first of a kind."""
+
+    def watched(kind: str, action: Kernel) -> Kernel:
+        return clock.timed(kind, action if kind in flops else _counted(kind, action, flops))
+
+    class Timed(Objective):
+        def bind(
+            self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True
+        ) -> tuple[Kernel, list[Tensor]]:
+            action, outputs = super().bind(kind, *operands, taped=taped, carry=carry)
+            return watched(kind, action), outputs
+
+        def bind_factors(self, samples: int, taped: bool, *operands: Tensor) -> tuple[Kernel, list[Tensor]]:
+            action, outputs = super().bind_factors(samples, taped, *operands)
+            return watched("factors", action), outputs
+
+    return Timed
+
+
+def _counted(kind: str, action: Kernel, flops: dict[str, int]) -> Kernel:
+    def act() -> None:
+        if kind in flops:
+            action()
+            return
+        with _Flops() as counter:
+            action()
+        flops[kind] = counter.total
+
+    return act
+
+
+class _Flops(TorchDispatchMode):
+    """Counts operations as torch's ``FlopCounterMode`` does, without what that one loads (a second or two)."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # no compiler runs in here; to say so at each operation, torch would import it first
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def held(state: Any) -> list[Tensor]:
+    """The tensors of an optimizer's state, those that a torch optimizer holds for its parameters included."""
+    if isinstance(state, torch.optim.Optimizer):
+        return held([dict(each) for each in state.state.values()])
+    if isinstance(state, dict):
+        return [t for value in state.values() for t in held(value)]
+    if isinstance(state, list | tuple):
+        return [t for value in state for t in held(value)]
+    return [state] if isinstance(state, Tensor) else []
+
+
+def _kept(state: Any) -> Callable[[], Any]:
+    """What gives a state back as it is now, its tensors in their places."""
+    if isinstance(state, Tensor):
+        saved = state.detach().clone()
+        return lambda: state.copy_(saved)
+    if isinstance(state, torch.optim.Optimizer):
+        return _kept_by_its_own(state)
+    if isinstance(state, dict):
+        parts = {key: _kept(value) for key, value in state.items()}
+        return lambda: {key: give() for key, give in parts.items()}
+    if isinstance(state, list | tuple):
+        items = [_kept(value) for value in state]
+        make = getattr(type(state), "_make", type(state))
+        return lambda: make([give() for give in items])
+    return lambda: state
+
+
+def _kept_by_its_own(state: torch.optim.Optimizer) -> Callable[[], Any]:
+    """The same by a torch optimizer's own means; where they fail it goes on from where it is."""
+    try:
+        saved = deepcopy(state.state_dict())
+    except Exception:
+        return lambda: state
+
+    def give() -> torch.optim.Optimizer:
+        with suppress(Exception):
+            state.load_state_dict(deepcopy(saved))
+        return state
+
+    return give
+
+
+def _float(made: Problem) -> torch.dtype:
+    return next((t.dtype for t in made.train.tensors if t.is_floating_point()), torch.float32)
