@@ -25,8 +25,8 @@ class Headline:
         estimate: of the best row's ranking measure.
         lead: how much better the best is than the runner-up, the median over common seeds; None where
             runs of both diverged. ``verdict`` is on the best against it.
-        better_than, too_few: of the ``others``, how many the best is better than, and for how many
-            there were too few seeds to tell.
+        better_than, worse_than, too_few: of the ``others``, how many the best is better than, how many are better
+            than it seed by seed, though not by their median, and for how many there were too few seeds to tell.
         arrivals: time to the target by clock; empty without one.
     """
 
@@ -38,6 +38,7 @@ class Headline:
     lead: Estimate | None
     verdict: Verdict | None
     better_than: int
+    worse_than: int
     too_few: int
     others: int
     steps: int
@@ -53,8 +54,9 @@ class Headline:
             return f"{self.best} is alone"
         if self.better_than == self.others:
             return f"{self.best} is better than {'the other' if self.others == 1 else f'all {self.others} others'}"
-        rest = self.others - self.better_than - self.too_few
+        rest = self.others - self.better_than - self.worse_than - self.too_few
         told = [f"better than {self.better_than} of {self.others} others"] if self.better_than else []
+        told += [f"worse than {self.worse_than} in the paired test"] if self.worse_than else []
         told += [f"not told from {rest}"] if rest else []
         told += [f"too few seeds to tell from {self.too_few}"] if self.too_few else []
         return f"no single winner, {self.best} is first by its median ({', '.join(told)})"
@@ -105,6 +107,7 @@ def headline(task: Task, rows: Sequence[Row]) -> Headline | None:
         _lead(task, best, next_row) if next_row else None,
         next_row.verdict.flipped() if next_row and next_row.verdict else None,
         outcomes.count("worse"),
+        outcomes.count("better"),
         outcomes.count("too few"),
         len(others),
         task.steps,

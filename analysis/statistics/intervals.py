@@ -6,11 +6,13 @@ can hold there is none.
 
 - **Median**: order statistics, exact for every continuous distribution, interpolated to the
   level asked for. At 95 % they need five values, and with five they hold 93.75 %.
-- **Mean**: Student's t, and from ten values on the studentized bootstrap, which keeps its
-  level on skewed values too. No interval for a mean holds for every distribution
-  (Bahadur & Savage 1956): with few values this one rests on their being near normal.
+- **Mean**: Student's t, and from ten values on the studentized bootstrap, which stays near its
+  level on skewed values too: 93 % and more of exponential ones, 91 % and more of lognormal ones (σ = 1)
+  at 95 %. No interval for a mean holds for every distribution (Bahadur & Savage 1956): with fewer
+  values this one rests on their being near normal (82 to 89 % there).
 - **Interquartile mean**: the trimmed mean over its Winsorized standard error, with the
-  quantiles that this ratio has in normal samples of the same size, a parametric bootstrap.
+  quantiles that this ratio has in normal samples of the same size, a parametric bootstrap. Of
+  values in two clusters it holds 92 to 93 % at 95 %.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ def performance_ratios(times: pd.DataFrame) -> pd.DataFrame:
         times: a row per problem, a column per contestant; infinite or NaN where the target was not reached.
 
     Returns:
-        Ratios ≥ 1 of the same shape; infinite where the target was not reached, also where nobody did.
+        Ratios ≥ 1, infinite where the target was not reached, also where nobody did; without the problems on which
+        some time is 0.
     """
     times = times.astype("float64").fillna(np.inf)
     if (times <= 0).to_numpy().any():
@@ -34,7 +35,7 @@ def performance_ratios(times: pd.DataFrame) -> pd.DataFrame:
 def performance_profile(times: pd.DataFrame, tau: Iterable[float] | None = None) -> pd.DataFrame:
     """ρ(τ), the share of problems that a contestant solves within τ times the quickest's time.
 
-    Problems that every contestant's start already solves are left out.
+    Problems that some contestant's start already solves are left out: beside a time of 0 no other has a ratio.
 
     Args:
         times: as for :func:`performance_ratios`.

@@ -21,7 +21,7 @@ def lars(lr: Positive = 1.0, alpha: Fraction = 0.9, trust: Positive = 0.001, dec
     """Layer-wise adaptive rate scaling: momentum whose steps are in proportion to each layer's norm.
 
     For each piece w with gradient g: c = η‖w‖/(‖g‖ + λ‖w‖), v ← αv + ε c (g + λw), w ← w − v, with
-    η as ``trust`` and λ as ``decay``. For a piece of norm 0, or without a gradient, c = 1.
+    η as ``trust`` and λ as ``decay``. Where ‖w‖ or the divisor is 0, c = 1.
     """
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:

@@ -10,13 +10,15 @@ from suite.optimizers.base import Optimizer, Oracle, State, optimizer, zeros
 if TYPE_CHECKING:
     from torch import Tensor
 
+NOTHING = 1e-300  # makes 0/0 of rates that have been 0 so far 0, and leaves any other quotient as it is
+
 
 @optimizer(reference="Defazio et al. 2024, equations 3 to 5", tune={"lr": log_range(1e-4, 10.0)})
 def schedule_free_sgd(lr: Positive = 1.0, beta: Fraction = 0.9) -> Optimizer:
     """SGD whose gradient is taken between a fast sequence z and its average x.
 
     g at y = (1 − β)z + βx, z ← z − εg, x ← (1 − c)x + cz with c = ε²/Σε² (1/t for a constant
-    ε). θ is the average x, the point to evaluate.
+    ε, 0 while ε is 0). θ is the average x, the point to evaluate.
 
     The published code keeps y in the model's parameters and has to be switched to x for evaluation.
     """
@@ -25,7 +27,7 @@ def schedule_free_sgd(lr: Positive = 1.0, beta: Fraction = 0.9) -> Optimizer:
         _, g = oracle.gradient((1 - beta) * state["z"] + beta * theta)
         z = state["z"] - lr * g
         total = state["total"] + lr**2
-        c = lr**2 / total
+        c = lr**2 / (total + NOTHING)
         return (1 - c) * theta + c * z, {"z": z, "total": total}
 
     return Optimizer(lambda oracle, theta: {"z": theta.clone(), "total": 0.0}, step)
@@ -51,7 +53,7 @@ def schedule_free_adamw(
         r = rho2 * state["r"] + (1 - rho2) * (g * g)
         z = state["z"] - lr * (g / ((r / (1 - rho2**t)).sqrt() + delta) + decay * y)
         total = state["total"] + lr**2
-        c = lr**2 / total
+        c = lr**2 / (total + NOTHING)
         return (1 - c) * theta + c * z, {"t": t, "z": z, "r": r, "total": total}
 
     def init(oracle: Oracle, theta: Tensor) -> State:

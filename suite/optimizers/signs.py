@@ -17,10 +17,10 @@ def delta_bar_delta(
 ) -> Optimizer:
     """Delta-bar-delta: each parameter's rate grows while its gradient keeps its sign and shrinks when it turns.
 
-    Rates εᵢ start at ``lr``. With the running mean ḡ ← (1 − μ)g + μḡ (μ is ``memory``), after
-    each step: εᵢ ← εᵢ + κ where ḡᵢgᵢ > 0 (κ is ``up``), εᵢ ← (1 − φ)εᵢ where ḡᵢgᵢ < 0 (φ is
-    ``down``), with ḡ from before this step; θ ← θ − ε ⊙ g. Meant for the full batch: with
-    minibatches signs change by chance.
+    Rates εᵢ start at ``lr``. At each step first εᵢ ← εᵢ + κ where ḡᵢgᵢ > 0 (κ is ``up``),
+    εᵢ ← (1 − φ)εᵢ where ḡᵢgᵢ < 0 (φ is ``down``), then θ ← θ − ε ⊙ g with these rates, then the running
+    mean ḡ ← (1 − μ)g + μḡ, 0 at first (μ is ``memory``). Meant for the full batch: with minibatches signs
+    change by chance.
     """
 
     def update(g: Tensor, state: State, theta: Tensor) -> tuple[Tensor, State]:

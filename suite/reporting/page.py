@@ -95,8 +95,13 @@ def _certainty(contest: Contest) -> str:
     others = contest.leading[1:]
     if not others:
         return "nothing to compare it with"
-    tied = [row["optimizer"] for row in others if row["verdict"] in ("indistinguishable", "better")]
-    unknown = [row["optimizer"] for row in others if row["verdict"] == "too few"]
+    ahead, tied, unknown = (
+        [row["optimizer"] for row in others if row["verdict"] == verdict]
+        for verdict in ("better", "indistinguishable", "too few")
+    )
+    if ahead:
+        are = "is" if len(ahead) == 1 else "are"
+        return f"the best by its median, though {_listed(ahead)} {are} better seed by seed, in the paired test"
     if unknown:
         return f"too few seeds to tell it from {_listed(unknown)}"
     if len(tied) == len(others):

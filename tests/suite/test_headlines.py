@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fake_engine import FakeEngine, bowl
 
-from suite import export
+from suite import comparisons, export
+from suite.cli import cli
 from suite.compare import Comparison, compare
 from suite.findings import findings, lines
 from suite.headlines import headline
@@ -71,6 +73,26 @@ def test_what_cannot_be_told_or_was_not_reached_is_said(tmp_path: Path) -> None:
     two = FakeEngine(loss=lambda run: math.inf if run.optimizer.startswith("sgd") and run.seed < 9 else bowl(run))
     diverged = sentence(outcome(tmp_path / "two", replace(QUESTION, optimizers="adam, sgd"), two))
     assert "is better than the other" in diverged and "ahead of sgd lr=0.01 from default by inf" in diverged
+
+
+def test_one_that_is_better_seed_by_seed_is_not_said_to_be_as_good(tmp_path: Path) -> None:
+    """Seeds differ by 0.1, sgd from adam by −0.01 but at the middle seed, which makes the medians."""
+
+    def loss(run: Run) -> float:
+        if not run.seed < 9:
+            return bowl(run)
+        return 0.1 * run.seed - (run.optimizer.startswith("sgd") and (0.01 if run.seed != 4 else -0.001))
+
+    found = outcome(tmp_path, replace(QUESTION, optimizers="adam, sgd"), FakeEngine(loss=loss))
+    told = sentence(found)
+    assert "no single winner, adam lr=0.01 from default is first by its median" in told
+    assert "(worse than 1 in the paired test)" in told
+    (rows,) = found.rows.values()
+    assert rows[1].verdict is not None and rows[1].verdict.p == pytest.approx(4 / 2**9)  # one of nine, the smallest
+    comparisons.save(found, tmp_path)
+    done = CliRunner().invoke(cli, ["report", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "though sgd is better seed by seed, in the paired test" in (tmp_path / "report.html").read_text()
 
 
 def test_nothing_to_tell_of_what_could_not_be_run(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from problems.names import UsageError
+from problems.names import UsageError, parse
+from problems.problem import problem
+from suite.lanes import lanes_of
 from suite.optimizers import optimizer
 from suite.schedules import schedule, scheduled
 
@@ -139,3 +142,20 @@ def test_it_stands_for_any_number_of_an_optimizer_within_its_bounds():
         optimizer.bind("momentum(alpha=warmup(1.5))")
     with pytest.raises(UsageError, match=r"unknown schedule 'linaer'; did you mean linear"):
         optimizer.bind("sgd(lr=linaer(0.1))")
+
+
+def test_schedule_free_learning_begins_at_a_rate_of_0():
+    """x ← (1 − c)x + cz with c = ε²/Σε², written out; what was reached at a rate of 0 weighs nothing."""
+    made = problem.build(problem.bind("quadratic(size=4, condition=10)")).to("cpu", torch.float64)
+    start = made.start(torch.Generator().manual_seed(0)).double()
+    spec = parse(str(optimizer.bind("schedule_free_sgd(lr=cyclic(1.0, steps=8, start=0.0))")))
+    lanes = lanes_of(made, [spec], start[None].clone(), [0], 0, "sequential")
+    q, x, total = made.fixed["Q"].numpy(), start.numpy(), 0.0
+    z = x
+    for k in range(20):
+        lanes.step(k)
+        rate = 1 - abs(k % 8 / 4 - 1)
+        z = z - rate * q @ (0.1 * z + 0.9 * x)
+        total += rate**2
+        x = x + (rate**2 / total * (z - x) if total else 0)
+        np.testing.assert_allclose(lanes.theta[0].numpy(), x, rtol=1e-9, atol=1e-12)
