@@ -87,13 +87,21 @@ def fetch(name: str, progress: download.Progress = download.on_stderr) -> Path:
 
 
 @lru_cache
-def standardized(name: str) -> Splits:
-    """:func:`load` with each colour less its mean, over its standard deviation, both of the training images."""
+def standardized(name: str, valid: int = 0) -> Splits:
+    """:func:`load` with each colour less its mean, over its standard deviation, both of the training images.
+
+    Args:
+        valid: of the last so many training images nothing is taken: they will be a validation split.
+    """
     import torch
 
     train, test = _read(name)
     levels = torch.arange(256, dtype=torch.float64)
-    counts = sum((_histogram(pixels) for pixels, _ in train[1:]), _histogram(train[0][0])).double()
+    counts, left = torch.zeros(3, 256, dtype=torch.float64), sum(len(labels) for _, labels in train) - valid
+    for pixels, _ in train:
+        if left > 0:
+            counts += _histogram(pixels[:left])
+        left -= len(pixels)
     share = counts / counts.sum(1, keepdim=True)
     mean = share @ levels
     std = (share @ levels.square() - mean.square()).sqrt()

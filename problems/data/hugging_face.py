@@ -85,14 +85,14 @@ def load(name: str, inputs: str, target: str, config: str = "", limit: int = 0, 
     columns = [column.strip() for column in inputs.split(",")]
     rows = {part: _columns(name, found, [*columns, target], limit) for part, found in chosen.items()}
     classes = _classes(name, chosen["train"], target, rows["train"][target])
-    words = {c: _frequent(rows["train"][c]) for c in columns if isinstance(rows["train"][c][0], str)}
+    written = [c for c in columns if isinstance(rows["train"][c][0], str)]
+    words = {c: _frequent(_trained(rows["train"][c], seed) if len(rows) == 1 else rows["train"][c]) for c in written}
     tensors = {
         part: (_inputs(name, found, columns, words), _targets(name, target, found[target], classes))
         for part, found in rows.items()
     }
     if len(tensors) == 1:
-        held = max(len(tensors["train"][1]) * 15 // 100, 1)
-        data = shuffled(tensors["train"], held, held, seed)
+        data = shuffled(tensors["train"], *_held(len(tensors["train"][1])), seed)
     else:
         data = Splits(**{part: Data(pair) for part, pair in tensors.items()})
     return data if data.train.tensors[0].dim() > 2 else _standardized(data)
@@ -134,6 +134,19 @@ def _columns(name: str, part: Any, wanted: list[str], limit: int) -> dict[str, l
     if not found[wanted[0]]:
         raise UsageError(f"{name}: has no rows")
     return found
+
+
+def _held(count: int) -> tuple[int, int]:
+    """How many examples of a set with one part are held out for validation and for test."""
+    return (max(count * 15 // 100, 1),) * 2
+
+
+def _trained(values: list[Any], seed: int) -> list[Any]:
+    """Those of the rows of a set with one part that will be trained on."""
+    import torch
+
+    chosen = shuffled((torch.arange(len(values)),), *_held(len(values)), seed).train
+    return [values[i] for i in chosen.tensors[0].tolist()]
 
 
 def _plain(value: Any) -> Any:

@@ -93,7 +93,7 @@ def _3c3d(name: str, classes: int, decay: float, valid: int, value: float, origi
     return classifier(
         f"{name}_3c3d",
         model,
-        held_out(cifar.standardized(name), valid, f"{name}_3c3d"),
+        held_out(cifar.standardized(name, valid), valid, f"{name}_3c3d"),
         penalty=penalty if decay else None,
         start=start(model.layout, glorot_by_layer),
         target=Target(_measure(valid), value, "higher", origin),
@@ -155,7 +155,7 @@ def cifar10_resnet(blocks: Count = 1, width: Count = 16, skip: bool = True, vali
     return classifier(
         "cifar10_resnet",
         model,
-        held_out(cifar.standardized("cifar10"), valid, "cifar10_resnet"),
+        held_out(cifar.standardized("cifar10", valid), valid, "cifar10_resnet"),
         start=start(model.layout, he_normal),
         target=Target(_measure(valid), 0.65, "higher", "reached by Adam at rate 0.003 in 4 epochs"),
         batch_size=128,

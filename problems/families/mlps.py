@@ -135,7 +135,7 @@ def cifar10_mlp(hidden: Widths = (512, 256), valid: Natural = 0) -> Problem:
     return classifier(
         "cifar10_mlp",
         model,
-        held_out(flattened(cifar.standardized("cifar10")), valid, "cifar10_mlp"),
+        held_out(flattened(cifar.standardized("cifar10", valid)), valid, "cifar10_mlp"),
         start=start(model.layout, he_normal),
         target=Target(measure, 0.5, "higher", "reached by SGD at rate 0.03 in 4 epochs"),
         batch_size=128,

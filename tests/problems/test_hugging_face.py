@@ -153,6 +153,21 @@ def test_texts_become_shares_of_frequent_words(tmp_path) -> None:
     assert made.size == 3 * 2 + 2
 
 
+def test_words_are_those_of_the_rows_that_are_trained_on(tmp_path) -> None:
+    """Of a set with one part, too: each row has a word of its own, and no row that is held out has one that counts."""
+    rows = {"text": [f"common w{i}" for i in range(40)], "label": [i % 2 for i in range(40)]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "one.parquet")
+    data = hugging_face.load(str(tmp_path / "one.parquet"), "text", "label")
+    order = np.random.RandomState(0).permutation(40)
+    assert [len(part) for part in data if part] == [28, 6, 6]
+    assert data.train.tensors[1].tolist() == [int(i) % 2 for i in order[:28]]
+    assert data.train.tensors[0].shape == (28, 29)  # the common word, and one of each row
+    for held in (data.valid, data.test):
+        assert held is not None
+        assert ((held.tensors[0] != data.train.tensors[0][:1]).sum(1) <= 2).all()
+        assert (held.tensors[0].std(0) == 0).all()  # each has the common word alone
+
+
 def test_a_column_of_text_becomes_a_language_model(tmp_path) -> None:
     lines = [f"line {i} of the song" for i in range(60)]
     (tmp_path / "song.txt").write_text("\n".join(lines))
