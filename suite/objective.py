@@ -316,9 +316,12 @@ class Objective:
 def _if_any(
     make: Callable[..., tuple[Kernel, list[Tensor]]], active: Tensor, *operands: Tensor, **options: bool
 ) -> tuple[Kernel, list[Tensor]]:
-    """An action that does nothing where no lane is active, and where its results lie."""
+    """An action that does nothing where no lane is active, and where its results lie.
+
+    On an accelerator it is always done: waiting to see who is active takes longer, and no graph of kernels can.
+    """
     action, outputs = make(*operands, **options)
-    return lambda: action() if active.any() else None, outputs
+    return action if active.is_cuda else lambda: action() if active.any() else None, outputs
 
 
 def _zero_if_unused(grads: Any, pieces: list[Tensor]) -> list[Tensor]:
