@@ -23,7 +23,7 @@ from suite.lift import over_lanes
 
 Listener = Callable[[Tensor, Tensor, Tensor], None]  # (point [lanes, D], losses [lanes], gradients [lanes, D])
 ALIGN = 64  # numbers: rows start alike, for a kernel's bits may depend on alignment and on where its last block ends
-COLUMNS = 32  # of a dense Hessian that are computed at once
+ROWS = 32  # of a dense Hessian that are computed at once
 DENSE = 4096  # the largest D for which a dense Hessian is given
 
 
@@ -166,6 +166,8 @@ class Objective:
             carry: a value or gradient also fills ``carried``.
         """
         theta = operands[0]
+        if kind == "hessian":
+            return self._bind_hessian(theta, taped)
         aligned = theta.stride(0) % ALIGN == 0 and theta.stride(1) == 1
         query = theta if aligned else rows(self.lanes, self.problem.size, theta)
         if not aligned:
@@ -191,6 +193,21 @@ class Objective:
 
         return action, outputs
 
+    def _bind_hessian(self, theta: Tensor, taped: bool | None) -> tuple[Kernel, list[Tensor]]:
+        """As :meth:`bind`, for dense Hessians: some rows after others, by one tape that holds what these take."""
+        size, count = self.problem.size, min(ROWS, self.problem.size)
+        dense, units = theta.new_zeros(self.lanes, size, size), theta.new_zeros(count, size)
+        evaluate, (found,) = Objective.bind(self, "rows_of_hessian", theta, units, taped=taped)
+
+        def action() -> None:
+            for first in range(0, size, count):
+                last = min(first + count, size)
+                units.zero_()[:, first:last].fill_diagonal_(1.0)
+                evaluate()
+                dense[:, first:last].copy_(found[:, : last - first])
+
+        return action, [dense]
+
     def bind_factors(self, samples: int, taped: bool, *operands: Tensor) -> tuple[Kernel, list[Tensor]]:
         """As :meth:`bind`, for what :meth:`factors` gives."""
         return factors.bind(self.problem, self.batch, taped, samples, *operands)
@@ -211,8 +228,8 @@ class Objective:
         values = torch.zeros(self.lanes, dtype=theta.dtype, device=theta.device)
         if kind == "value":
             return [values], [values]
-        if kind == "hessian":
-            dense = theta.new_zeros(self.lanes, self.problem.size, self.problem.size)
+        if kind == "rows_of_hessian":
+            dense = theta.new_zeros(self.lanes, min(ROWS, self.problem.size), self.problem.size)
             return [dense], [dense]
         vector = rows(self.lanes, self.problem.size, theta)
         parts = list(self.layout.split(vector).values())
@@ -286,21 +303,16 @@ class Objective:
             products = torch.autograd.grad([g for g, _ in used], leaves, [p for _, p in used], allow_unused=True)
         return _zero_if_unused(products, leaves)
 
-    def _hessian(self, theta: Tensor) -> list[Tensor]:
+    def _rows_of_hessian(self, theta: Tensor, units: Tensor) -> list[Tensor]:
+        """The products [lanes, n, D] of the Hessians with n vectors [n, D]."""
         pieces, used, grads = self._graph(theta)
-        size, columns = self.problem.size, []
-        for first in range(0, size, COLUMNS):
-            units = torch.eye(min(COLUMNS, size - first), size, dtype=theta.dtype, device=theta.device).roll(first, 1)
 
-            def product(unit: Tensor) -> Tensor:
-                parts = list(self.layout.split(unit.expand(self.lanes, size)).values())
-                found = torch.autograd.grad(
-                    grads, pieces, [parts[j] for j in used], retain_graph=True, allow_unused=True
-                )
-                return torch.cat([p.reshape(self.lanes, -1) for p in _zero_if_unused(found, pieces)], dim=1)
+        def product(unit: Tensor) -> Tensor:
+            parts = list(self.layout.split(unit.expand(self.lanes, -1)).values())
+            found = torch.autograd.grad(grads, pieces, [parts[j] for j in used], retain_graph=True, allow_unused=True)
+            return torch.cat([p.reshape(self.lanes, -1) for p in _zero_if_unused(found, pieces)], dim=1)
 
-            columns.append(torch.vmap(product, out_dims=1)(units))
-        return [torch.cat(columns, dim=1)]
+        return [torch.vmap(product, out_dims=1)(units)]
 
     def _graph(self, theta: Tensor) -> tuple[list[Tensor], list[int], list[Tensor]]:
         """Pieces and their gradients with a graph; those that the loss does not depend on twice are left out."""

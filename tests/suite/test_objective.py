@@ -10,7 +10,7 @@ import torch
 from analysis.replay.tape import Tape
 from problems.names import UsageError
 from problems.problem import problem
-from suite.objective import DENSE, Objective, rows
+from suite.objective import DENSE, ROWS, Objective, rows
 from suite.sampler import Sampler, generator
 
 TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
@@ -73,6 +73,17 @@ def test_the_dense_hessian_is_symmetric_and_gives_the_products():
     torch.testing.assert_close(dense, dense.transpose(1, 2))
     torch.testing.assert_close((dense @ v.unsqueeze(2)).squeeze(2), objective.hvp(theta, v))
     assert objective.calls["hvp"] == made.size + 1
+
+
+def test_a_recorded_hessian_is_made_of_some_rows_after_others():
+    """On one tape, which follows θ; the rows are no multiple of those that are made at once."""
+    made, theta, _, objective = _lanes(TINY + "rnn")
+    assert made.size > ROWS and made.size % ROWS
+    action, (dense,) = objective.bind("hessian", theta)
+    theta.mul_(0.5)
+    action()
+    v = torch.randn(3, made.size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close((dense @ v.unsqueeze(2)).squeeze(2), objective.hvp(theta, v), rtol=1e-9, atol=1e-10)
 
 
 def test_a_hessian_that_is_too_large_is_refused():
