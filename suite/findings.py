@@ -123,7 +123,8 @@ def lines(found: Mapping[str, Records]) -> Iterator[str]:
     """The findings in a few lines, under a heading for each kind."""
     yield from _headed("the best to expect of so many trials", _leaders(found["ranking_changes"]))
     gone = [lost["problem"] for lost in found["vanishing_advantages"]]
-    counts = ((problem, f"{gone.count(problem)} pairs (--json names them)") for problem in dict.fromkeys(gone))
+    told = {problem: gone.count(problem) for problem in dict.fromkeys(gone)}
+    counts = ((problem, f"{n} pair{'s' * (n > 1)} (--json names them)") for problem, n in told.items())
     yield from _headed("leads seen with few trials that are gone with all of them", counts)
     yield from _headed("powers of ten of lr within 5 % of the best", _widths(found["sensitivity"]))
     yield from _headed("between problems", _across(found))
