@@ -1,4 +1,8 @@
-"""Performance profiles: over many problems, how often a contestant is how much slower than the quickest."""
+"""Performance profiles: over many problems, how often a contestant is how much slower than the quickest.
+
+What a contestant did not solve counts against it, what it was not run on does not: shares are of the
+problems that it was run on.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +21,19 @@ def performance_ratios(times: pd.DataFrame) -> pd.DataFrame:
     """r = t/min t, by how much each contestant is slower than the quickest on each problem.
 
     Args:
-        times: a row per problem, a column per contestant; infinite or NaN where the target was not reached.
+        times: a row per problem, a column per contestant; infinite where the target was not reached, NaN
+            where the contestant was not run.
 
     Returns:
-        Ratios ≥ 1, infinite where the target was not reached, also where nobody did; without the problems on which
-        some time is 0.
+        Ratios ≥ 1, infinite where the target was not reached, also where nobody did, NaN where the contestant was
+        not run; without the problems on which some time is 0.
     """
-    times = times.astype("float64").fillna(np.inf)
+    times = times.astype("float64")
     if (times <= 0).to_numpy().any():
         # a target that is met at the start has ratios 0/0; the first evaluation after it is no measure of speed
         times = times.mask(times.min(axis=1) <= 0)
         times = times.dropna(how="all")
-    best = times.min(axis=1)
-    return times.div(best.where(np.isfinite(best)), axis=0).fillna(np.inf)
+    return times.div(times.min(axis=1), axis=0).mask(np.isinf(times), np.inf)
 
 
 def performance_profile(times: pd.DataFrame, tau: Iterable[float] | None = None) -> pd.DataFrame:
@@ -54,7 +58,8 @@ def performance_profile(times: pd.DataFrame, tau: Iterable[float] | None = None)
         tau = np.unique([1.0, *flat[np.isfinite(flat)]])
     where = np.asarray(list(tau), dtype=np.float64)
     shares = {
-        name: np.searchsorted(np.sort(column), where, "right") / max(len(column), 1) for name, column in ratios.items()
+        name: np.searchsorted(np.sort(run), where, "right") / max(len(run), 1)
+        for name, run in ((name, column.dropna()) for name, column in ratios.items())
     }
     return pd.DataFrame(shares, index=pd.Index(where, name="tau"), columns=ratios.columns)
 
@@ -85,7 +90,7 @@ def score_per_budget(times: pd.DataFrame, budgets: Iterable[float], tau_max: flo
     """
     import pandas as pd
 
-    rows = {budget: profile_score(times.where(times <= budget, np.inf), tau_max) for budget in budgets}
+    rows = {budget: profile_score(times.mask(times > budget, np.inf), tau_max) for budget in budgets}
     return pd.DataFrame(rows).T.rename_axis("budget")
 
 
@@ -96,5 +101,5 @@ def solved_per_budget(times: pd.DataFrame, budgets: Iterable[float]) -> pd.DataF
     """
     import pandas as pd
 
-    rows = {budget: (times <= budget).mean() for budget in budgets}
+    rows = {budget: (times <= budget).astype("float64").where(times.notna()).mean() for budget in budgets}
     return pd.DataFrame(rows).T.rename_axis("budget")

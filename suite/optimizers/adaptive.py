@@ -74,7 +74,8 @@ def radam(lr: Positive = 0.001, rho1: Fraction = 0.9, rho2: Fraction = 0.999, de
 
     With n∞ = 2/(1 − ρ₂) − 1 and nₜ = n∞ − 2tρ₂ᵗ/(1 − ρ₂ᵗ): where nₜ > 5,
     θ ← θ − ε c ŝ/(√r̂ + δ′) with c² = (nₜ−4)(nₜ−2)n∞ / ((n∞−4)(n∞−2)nₜ); before that
-    θ ← θ − ε ŝ. As torch.optim.RAdam, whose δ stands beside √r, not √r̂: δ′ = δ/√(1 − ρ₂ᵗ).
+    θ ← θ − ε ŝ. As torch.optim.RAdam, whose δ stands beside √r, not √r̂: δ′ = δ/√(1 − ρ₂ᵗ); the paper
+    asks for nₜ > 4 and has no δ.
     """
 
     def update(g: Tensor, state: State, theta: Tensor) -> tuple[Tensor, State]:

@@ -104,6 +104,11 @@ class Contest:
         steps = row["steps_to_target"]
         return math.nan if steps is None else steps * self.seconds_of(row).get(machine, math.nan)
 
+    def time_to_target(self, row: Row, machine: str | None) -> float:
+        """Seconds on a machine, or steps without one; infinite where the target was not reached."""
+        steps = math.inf if row["steps_to_target"] is None else float(row["steps_to_target"])
+        return self.seconds_to_target(row, machine) if machine and math.isfinite(steps) else steps
+
     @cached_property
     def machines(self) -> list[str]:
         """The machines that a step was timed on, the one that has most of the rows first; ``MEASURED`` before them."""
@@ -285,23 +290,19 @@ def newest(found: Sequence[Contest]) -> list[Contest]:
 
 
 def times(found: Sequence[Contest], machine: str | None = None) -> pd.DataFrame:
-    """Steps to the target, or seconds on a machine: a row per problem with a target, a column per optimizer."""
+    """Steps to the target, or seconds on a machine: a row per problem with a target, a column per optimizer.
+
+    Infinite where it was not reached, or nothing could be run; NaN where an optimizer was not asked for, or no
+    machine tells when.
+    """
     import pandas as pd
 
     rows = {}
     for place, contest in enumerate(found):
-        if not contest.about["target"]:
-            continue
-        rows[place] = {
-            row["optimizer"]: _never(contest.seconds_to_target(row, machine) if machine else row["steps_to_target"])
-            for row in contest.leading
-        }
+        if contest.about["target"]:
+            reached = {row["optimizer"]: contest.time_to_target(row, machine) for row in contest.leading}
+            rows[place] = {**{row["optimizer"]: math.inf for row in contest.rows}, **reached}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _never(time: float | None) -> float:
-    """Infinite where a target was not reached, and where no machine tells when."""
-    return math.inf if time is None or math.isnan(time) else time
 
 
 def clock_name(machine: str) -> str:

@@ -139,9 +139,17 @@ def _profile(table: pd.DataFrame, machine: str | None, palette: Palette) -> Char
     return performance_profile(
         long,
         name=slug("profile", f"seconds {machine}" if machine else "steps"),
-        caption=f"By {'seconds' if machine else 'steps'} to each problem's target. Score, area up to 4: {told}.",
+        caption=f"By {'seconds' if machine else 'steps'} to each problem's target. Score, area up to 4: {told}."
+        f"{_partly(table)}",
         palette=palette,
     )
+
+
+def _partly(table: pd.DataFrame) -> str:
+    """Whose times are not known on all problems, in a sentence."""
+    counts = {name: count for name, count in table.notna().sum().items() if count < len(table)}
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f" Of the {len(table)} problems shares are over those that an optimizer was run on: {told}." if told else ""
 
 
 def solved(found: Sequence[Contest], palette: Palette) -> Chart:
@@ -156,7 +164,7 @@ def solved(found: Sequence[Contest], palette: Palette) -> Chart:
     return line_chart(
         "solved", "Targets reached", long.astype({"share": float}), line, palette=palette,
         why_empty="no problem has a target that a run reached",
-        caption="The share of problems whose target the median run reaches within so many steps.",
+        caption=f"The share of problems whose target the median run reaches within so many steps.{_partly(table)}",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from fake_engine import FakeEngine, bowl
 
+from analysis.figures import Palette
 from suite import comparisons, export
 from suite.cli import cli
 from suite.compare import Comparison, compare
@@ -17,6 +18,9 @@ from suite.findings import findings, lines
 from suite.headlines import headline
 from suite.ledger import Ledger
 from suite.plan import Question, plan
+from suite.reporting.contests import every, times
+from suite.reporting.evidence import Evidence
+from suite.reporting.figures import profile
 from suite.spec import Result, Run
 from suite.store import Store
 
@@ -172,3 +176,16 @@ def test_json_has_headlines_and_findings(tmp_path: Path) -> None:
     assert 0 < of_adam["width"] < 1  # the bowl loses 5 % of an accuracy within a quarter of a power of ten
     assert found["rows"][0]["time_to_target"]["steps"]["median"] == 40
     assert found["question"]["search"] == "auto"
+
+
+def test_a_problem_that_an_optimizer_was_not_run_on_does_not_count_against_it(tmp_path: Path) -> None:
+    """adam and sgd on two problems, momentum on the first alone, in a comparison of its own."""
+    for problems, optimizers in (("digits_mlp, linear_regression", "adam, sgd"), ("digits_mlp", "adam, momentum")):
+        question = replace(QUESTION, problems=problems, optimizers=optimizers, target="digits_mlp:0.9")
+        comparisons.save(outcome(tmp_path, question), tmp_path)
+    evidence = Evidence.read(str(tmp_path))
+    table = times(every(evidence))
+    assert len(table) == 3 and table.notna().sum().to_dict() == {"adam": 3, "sgd": 2, "momentum": 1}
+    shown = profile(every(evidence), Palette(["adam", "sgd", "momentum"]))["steps"]
+    assert "Of the 3 problems shares are over those that an optimizer was run on: " in shown.caption
+    assert "sgd 2" in shown.caption and "momentum 1." in shown.caption and "adam 3" not in shown.caption

@@ -18,7 +18,7 @@ from analysis.statistics import (
 )
 
 TIMES = pd.DataFrame(
-    {"a": [10.0, 20.0, math.inf, math.inf], "b": [20.0, 10.0, 30.0, math.inf], "c": [50.0, 15.0, math.nan, math.inf]},
+    {"a": [10.0, 20.0, math.inf, math.inf], "b": [20.0, 10.0, 30.0, math.inf], "c": [50.0, 15.0, math.inf, math.inf]},
     index=["p", "q", "r", "s"],
 )
 
@@ -63,6 +63,17 @@ def test_a_target_that_a_start_meets_says_nothing_of_speed() -> None:
     assert performance_profile(TIMES.iloc[:0]).empty or performance_profile(TIMES.iloc[:0]).eq(0).all().all()
     with pytest.raises(ValueError, match="tau_max must be > 1, got 1"):
         profile_score(TIMES, 1)
+
+
+def test_what_was_not_run_counts_for_and_against_nobody() -> None:
+    times = TIMES.assign(d=[math.nan, 5.0, math.nan, math.inf])
+    assert performance_ratios(times)["d"].isna().tolist() == [True, False, True, False]
+    profile = performance_profile(times)
+    assert profile["d"].unique().tolist() == [0.5]  # the quickest of one, of two that it was run on
+    assert profile.loc[1.0, ["a", "b"]].tolist() == [0.25, 0.25]  # d is quicker on q than these
+    assert profile_score(times)["d"] == 0.5
+    assert score_per_budget(times, [5, 100])["d"].tolist() == [0.5, 0.5]
+    assert solved_per_budget(times, [4, 5])["d"].tolist() == [0, 0.5]
 
 
 def test_rank_correlations() -> None:
