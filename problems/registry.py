@@ -55,7 +55,7 @@ class Entry(Generic[T]):
     def fingerprint(self) -> str:
         """A short digest of the definition, so that results of an older one are not taken for its own."""
         try:
-            text = self.source.read_text() if self.source else inspect.getsource(self.factory)
+            text = self.source.read_text("utf-8", "replace") if self.source else inspect.getsource(self.factory)
         except (OSError, TypeError):
             text = repr(self.factory)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

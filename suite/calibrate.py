@@ -70,7 +70,7 @@ def _of_key(key: str, run: Run, made: Problem) -> dict[int, float]:
         return _measured[key]
     file = cache_folder() / "calibration" / (hashlib.sha256(key.encode()).hexdigest()[:20] + ".json")
     try:
-        _measured[key] = {int(w): float(s) for w, s in json.loads(file.read_text())["seconds"].items()}
+        _measured[key] = {int(w): float(s) for w, s in json.loads(file.read_text("utf-8"))["seconds"].items()}
     except (OSError, ValueError, KeyError):
         _measured[key] = measure(run, made)
         _write(file, {"key": json.loads(key), "seconds": _measured[key]})
@@ -82,7 +82,7 @@ def _write(file: Path, content: Any) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(content))
+        part.write_text(json.dumps(content), "utf-8")
         part.replace(file)
     except OSError:
         pass

@@ -49,7 +49,7 @@ def free(device: str) -> int | None:
 def _trim() -> None:
     """Give memory that is free back to the system, so that using it again counts."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc alone has it
+    with suppress(OSError, AttributeError, TypeError):  # glibc alone has it; Windows knows no library without a name
         ctypes.CDLL(None).malloc_trim(0)
 
 

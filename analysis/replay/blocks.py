@@ -137,8 +137,7 @@ def _passing(chain: Chain) -> set[int]:
 
 def block_size(vectors: int, itemsize: int) -> int:
     """Numbers in a block of which so many vectors fit the second-level cache."""
-    cache = 0
-    if "SC_LEVEL2_CACHE_SIZE" in os.sysconf_names:
-        cache = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    known = getattr(os, "sysconf_names", {})  # POSIX alone has it
+    cache = os.sysconf("SC_LEVEL2_CACHE_SIZE") if "SC_LEVEL2_CACHE_SIZE" in known else 0
     fits = SHARE * (cache if cache > 0 else 1 << 20) / (vectors * itemsize)
     return int(min(max(fits, LEAST), MOST)) // ALIGN * ALIGN

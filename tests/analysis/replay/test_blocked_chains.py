@@ -104,3 +104,8 @@ def test_numbers_of_several_types_run_as_kernels():
         tape = Tape(lambda: [a * wide * 2.0], [a, wide])
     tape()
     assert torch.equal(torch.nan_to_num(tape.outputs[0]), torch.nan_to_num(expected))
+
+
+def test_blocks_have_a_size_where_the_system_tells_of_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sysconf_names")
+    assert blocks.block_size(9, 4) >= blocks.LEAST
