@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PROBLEMS = "digits_mlp,quadratic_deep"
 OPTIMIZERS = "sgd,momentum,adagrad,rmsprop,adam"
 BARS = ("data", "forward", "backward", "curvature", "update")
+COLUMNS = 3  # of panels in a figure
 LEAST_FLOOR = 1e-5  # seconds that the update's bytes must take: of less, the calls are all of its cost
 SHORT = {"measurement": "measure"}
 KINDS = {  # of evaluations, as they stand in the table
@@ -237,4 +238,4 @@ def draw(costs: Sequence[Cost], file: str) -> None:
         for name, own in table.groupby("problem", sort=False)
     ]
     size = max((chart.size for chart in charts), key=max)
-    beside("costs", "What a step costs", charts, size=size).save(file)
+    beside("costs", "What a step costs", charts, size=size, columns=min(COLUMNS, len(charts))).save(file)

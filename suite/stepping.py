@@ -248,7 +248,8 @@ class _Flops(TorchDispatchMode):
 def held(state: Any) -> list[Tensor]:
     """The tensors of an optimizer's state, those that a torch optimizer holds for its parameters included."""
     if isinstance(state, torch.optim.Optimizer):
-        return held([dict(each) for each in state.state.values()])
+        values = [value for each in state.state.values() for value in each.values()]
+        return held([value if isinstance(value, Tensor) else getattr(value, "__dict__", value) for value in values])
     if isinstance(state, dict):
         return [t for value in state.values() for t in held(value)]
     if isinstance(state, list | tuple):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from suite.updates import Update
 
+COLUMNS = 4  # of panels in a figure
 FOLDER = "updates"  # in the folder of results
 
 
@@ -141,4 +142,5 @@ def draw(updates: Sequence[Update], file: str) -> None:
         line_chart("updates", str(optimizer.short(parse(str(name)))), own, line, palette=palette)
         for name, own in table.groupby("optimizer", sort=False)
     ]
-    beside("updates", "What an update costs", charts, size=charts[0].size).save(file)
+    columns = min(COLUMNS, len(charts))
+    beside("updates", "What an update costs", charts, size=charts[0].size, columns=columns).save(file)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OWN = "update"  # the part that is the optimizer's own, in its colour; the others are the gradient's
 SHADES = {"data": 0.18, "forward": 0.34, "backward": 0.55, "curvature": 0.8, "measurement": 0.10}
 WIDTH, ROW, FRAME = 4.2, 0.3, 0.95  # inches
+BENT = 0.7  # inches more for a key that has curvature too
+APART = 20.0  # longest over shortest step from which bars are all of one length, for nothing is seen of the short ones
 
 
 def cost_bars(
@@ -36,9 +38,12 @@ def cost_bars(
         table: columns ``optimizer``, one of seconds for each part; ``spread``, if it is there, is
             the interquartile range of the whole step.
         parts: from left to right.
+
+    Where the longest step is more than 20 times the shortest, bars show each part's share of its own step.
     """
     draw = partial(_draw, table=table, parts=parts, why_empty=why_empty)
-    size = (WIDTH, FRAME + ROW * max(len(table), 3))
+    bent = "curvature" in parts and "curvature" in table and bool((table["curvature"] > 0).any())
+    size = (WIDTH + BENT * bent, FRAME + ROW * max(len(table), 3))
     return Chart(name, title, [draw], palette=palette or Palette(), table=table, size=size, **options)
 
 
@@ -50,21 +55,25 @@ def _draw(panel: Panel, *, table: pd.DataFrame, parts: Sequence[str], why_empty:
     rows = table.iloc[::-1]
     whole = rows[list(parts)].sum(axis=1).to_numpy(float)
     unit, scale = _unit(float(whole.max()))
+    scales = np.full(len(rows), scale)
+    if whole.max() > APART * whole.min():
+        unit, scales = "% of", 100 / whole
     left = np.zeros(len(rows))
     for part in parts:
-        widths = rows[part].to_numpy(float) * scale
+        seconds = rows[part].to_numpy(float)
+        widths = seconds * scales
         for at, (name, width) in enumerate(zip(rows["optimizer"], widths, strict=True)):
             own = part == OWN
             (bar,) = axis.barh(at, width, left=left[at], height=0.68, lw=0,
                                color=panel.colour(name) if own else panel.theme.muted,
                                alpha=1.0 if own else SHADES.get(part, 0.4))  # fmt: skip
             panel.tag(bar, name)
-            share = f"{100 * width / (whole[at] * scale):.0f} % of the step"
-            panel.mark(left[at] + width / 2, at, f"{name}\n{part} {duration(width / scale)}\n{share}", name)
+            share = f"{100 * seconds[at] / whole[at]:.0f} % of the step"
+            panel.mark(left[at] + width / 2, at, f"{name}\n{part} {duration(seconds[at])}\n{share}", name)
         left += widths
-    for at, (end, seconds) in enumerate(zip(left, whole, strict=True)):
+    for at, (end, total) in enumerate(zip(left, whole, strict=True)):
         axis.annotate(
-            duration(seconds), (end, at), xytext=(4, 0), textcoords="offset points", va="center",
+            duration(total), (end, at), xytext=(4, 0), textcoords="offset points", va="center",
             fontsize=8, color=panel.theme.muted,
         )  # fmt: skip
     axis.set_yticks(range(len(rows)), [str(name) for name in rows["optimizer"]])

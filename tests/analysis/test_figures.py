@@ -185,6 +185,16 @@ def test_charts_beside_each_other_are_one() -> None:
     assert both.table is not None and len(both.table) == 2 * len(CURVES)
 
 
+def test_bars_of_steps_far_apart_show_shares() -> None:
+    """Of a step of 0.1 ms beside one of 10 ms nothing would be seen; what each takes is written beside it."""
+    near = "".join(ET.fromstring(figures.cost_bars(COSTS).svg().encode()).itertext())
+    assert "microseconds a step" in near
+    far = COSTS.assign(curvature=[0.01 * (n == NAMES[0]) for n in COSTS["optimizer"]])
+    chart = figures.cost_bars(far, parts=("data", "forward", "backward", "curvature", "update"))
+    words = "".join(ET.fromstring(chart.svg().encode()).itertext())
+    assert "% of a step" in words and "10.1 ms" in words and chart.size[0] > figures.cost_bars(COSTS).size[0]
+
+
 def test_diverged_pairs_say_so_and_infinities_do_not_stretch_axes() -> None:
     assert "diverged" in charts()[6].svg()
     marks = charts()[2].inline().marks
