@@ -86,11 +86,14 @@ class Needs:
         full_batch: it is meant for the whole training set at each step.
         cycle: of how many steps one does what the others leave out, such as inverting a matrix; whoever
             tells what a step costs takes as many.
+        averages: θ is an average of the points that its steps are made from, which its state has: what shrinks θ
+            does not shrink them.
     """
 
     vmap: bool = True
     full_batch: bool = False
     cycle: int = 1
+    averages: bool = False
 
 
 def _itself(state: State, theta: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from problems.bounds import Fraction, NonNegative, Positive, log_range
-from suite.optimizers.base import Optimizer, Oracle, State, optimizer, zeros
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, optimizer, zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NEEDS = Needs(averages=True)
 NOTHING = 1e-300  # makes 0/0 of rates that have been 0 so far 0, and leaves any other quotient as it is
 
 
@@ -30,7 +31,7 @@ def schedule_free_sgd(lr: Positive = 1.0, beta: Fraction = 0.9) -> Optimizer:
         c = lr**2 / (total + NOTHING)
         return (1 - c) * theta + c * z, {"z": z, "total": total}
 
-    return Optimizer(lambda oracle, theta: {"z": theta.clone(), "total": 0.0}, step)
+    return Optimizer(lambda oracle, theta: {"z": theta.clone(), "total": 0.0}, step, needs=_NEEDS)
 
 
 @optimizer(reference="Defazio et al. 2024, algorithm 1", tune={"lr": log_range(1e-5, 1.0)})
@@ -59,4 +60,4 @@ def schedule_free_adamw(
     def init(oracle: Oracle, theta: Tensor) -> State:
         return {"t": 0.0, "z": theta.clone(), "r": zeros(theta), "total": 0.0}
 
-    return Optimizer(init, step)
+    return Optimizer(init, step, needs=_NEEDS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import NonNegative, Positive
+from problems.names import UsageError
 from suite.optimizers.base import Optimizer, Oracle, State, among, dot, optimizer
 
 if TYPE_CHECKING:
@@ -129,8 +130,16 @@ def decoupled_decay(optimizer: Optimizer, decay: NonNegative = 1e-5) -> Optimize
 
     The penalty does not pass through the inner optimizer's memory. λ is of a step, whatever the learning
     rate ε, and may follow a schedule of its own; torch.optim.AdamW's ``weight_decay`` is λ/ε, as in ``adamw``.
+
+    Raises:
+        UsageError: θ is an average of what the inner rule's steps are made from, which would not decay with it.
     """
     inner = optimizer
+    if inner.needs.averages:
+        raise UsageError(
+            "decoupled_decay: the optimizer keeps the points that it steps from beside their average θ, and decay of "
+            "that alone would take it to 0; use its own decay, as in schedule_free_adamw(decay=0.1), or weight_decay"
+        )
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         before = theta if inner.needs.vmap else theta.clone()  # a foreign rule changes theta in place

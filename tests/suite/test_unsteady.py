@@ -8,7 +8,7 @@ import torch
 from oracles import PlainOracle, path, rosenbrock
 
 from problems.layout import Layout, Piece
-from problems.names import parse
+from problems.names import UsageError, parse
 from problems.problem import problem
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
@@ -137,6 +137,26 @@ def test_weight_decay_minimizes_the_loss_with_its_penalty(inner):
     """To (H + λI)⁻¹b: the values and products of a method must have the penalty that its gradients have."""
     found = ends(f"weight_decay({inner}, decay=0.7)", 120)[-1]
     np.testing.assert_allclose(found, np.linalg.solve(H + 0.7 * np.eye(SIZE), B), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "decoupled_decay(sgd(lr=0.1), decay=0.02)",
+        "decoupled_decay(momentum(lr=0.05, alpha=0.5), decay=0.02)",
+        "decoupled_decay(lookahead(sgd(lr=0.1)), decay=0.02)",
+        "weight_decay(schedule_free_sgd(lr=0.1), decay=0.2)",
+    ],
+)
+def test_decay_beside_a_rule_of_constant_rate_is_the_penalty(spec):
+    """λ of a step is λ/ε in the loss, and λ(1 − α)/ε with momentum."""
+    found = ends(spec, 1500)[-1]
+    np.testing.assert_allclose(found, np.linalg.solve(H + 0.2 * np.eye(SIZE), B), rtol=1e-3, atol=1e-3)
+
+
+def test_decay_beside_a_rule_that_averages_is_refused():
+    with pytest.raises(UsageError, match=r"decoupled_decay: .*use its own decay, as in schedule_free_adamw"):
+        optimizer.build(optimizer.bind("decoupled_decay(clip(schedule_free_sgd))"))
 
 
 @pytest.mark.parametrize("inner", ["hessian_free", "kfac(rescale=True, samples=0, damping=0.01)"])
