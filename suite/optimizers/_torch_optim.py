@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cache
 from types import CodeType
 from typing import Any
@@ -51,19 +52,13 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
                 instance = cls(_grouped(parameters) if "use_muon" in words else parameters, **settings)
         except Exception as error:
             raise UsageError(f"torch {_written(cls, settings)} cannot be made: {error}") from error
-        return {
-            "optimizer": instance,
-            "parameters": parameters,
-            "random": random,
-            "theta": theta,
-            "settings": dict(settings),
-        }
+        return _Held(instance, parameters, random, theta, dict(settings))
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
-        own, instance, parameters = state["theta"], state["optimizer"], state["parameters"]
+        own, instance, parameters = state.theta, state.optimizer, state.parameters
         if theta is not own:
             own.copy_(theta)
-        _follow(instance, state["settings"], settings)
+        _follow(instance, state.settings, settings)
 
         def closure() -> Tensor:
             value, gradient = oracle.gradient(own)
@@ -75,15 +70,26 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
                 parameter.grad = view
             return value
 
-        with state["random"]:
+        with state.random:
             if asks:
                 instance.step(closure)
             else:
                 closure()
                 instance.step()
-        return own, {**state, "settings": dict(settings)}
+        return own, replace(state, settings=dict(settings))
 
     return Optimizer(init, step, needs=Needs(vmap=False))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The state of an instance, which strategies take as one thing: none of it is theirs to look into."""
+
+    optimizer: torch.optim.Optimizer
+    parameters: Sequence[Parameter]
+    random: AbstractContextManager[Any]
+    theta: Tensor
+    settings: Mapping[str, Any]
 
 
 class _Random(AbstractContextManager["_Random"]):

@@ -25,35 +25,71 @@ def blocks(optimizer: Optimizer, by: str = "layers", every: Count = 1) -> Optimi
         every: steps on a block before the next one's turn.
 
     The inner optimizer sees the loss as a function of the block alone, the rest of θ held still: derivatives
-    outside of it are 0, and where it looks ahead it does so within the block. Those parts of its state that have
-    θ's shape are 0 there for it and stay as they are, so that each block has its own memory. Classes of
-    torch.optim keep one memory, on which a turn of the others acts as so many gradients of 0.
+    outside of it are 0, and where it looks ahead it does so within the block. Each block has its own memory: those
+    parts of the state that have θ's shape stay as they are outside of it, and numbers, such as how many steps were
+    taken, are kept for each block. Matrices are shared, and so is all of what a class of torch.optim remembers, on
+    which a turn of the others acts as so many gradients of 0.
     """
     inner = optimizer
 
     def init(oracle: Oracle, theta: Tensor) -> State:
-        return {"inner": inner.init(oracle, theta), "t": 0.0}
-
-    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         import torch
         from torch.utils._pytree import tree_map
 
+        _, count = _owners(getattr(oracle, "layout", None), theta, by)
+        kinds = {bool: torch.bool, int: torch.float64, float: torch.float64}  # of a number that a state begins with
+
+        def of_each(leaf: Any) -> Tensor:
+            if not _is_number(leaf):
+                return theta.new_zeros(0)
+            return torch.as_tensor(leaf, dtype=kinds.get(type(leaf)), device=theta.device).expand(count).clone()
+
+        state = inner.init(oracle, theta)
+        return {"inner": state, "each": tree_map(of_each, state), "t": 0.0}
+
+    def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        import torch
+        from torch.utils._pytree import tree_flatten, tree_unflatten
+
         owner, count = _owners(getattr(oracle, "layout", None), theta, by)
-        active = owner == torch.as_tensor(state["t"] / every).floor() % count
+        turn = torch.as_tensor(state["t"] / every, device=theta.device).floor() % count
+        active, mine = owner == turn, torch.arange(count, device=theta.device) == turn
 
-        def mine(value: Any) -> bool:
-            return isinstance(value, torch.Tensor) and value.shape == theta.shape and inner.needs.vmap
+        def taken(leaf: Any, each: Tensor) -> Any:
+            if _is_number(leaf):
+                return each.gather(0, turn.long().view(1)).view(())
+            return leaf.where(active, 0) if _is_like(leaf, theta) else leaf
 
-        def inside(new: Any, old: Any) -> Any:
-            return torch.where(active, new, old) if mine(new) else new
-
-        whole = theta if inner.needs.vmap else theta.clone()  # a foreign rule changes theta in place
-        own = tree_map(lambda value: value.where(active, 0) if mine(value) else value, state["inner"])
-        moved, within = inner.step(_Block(oracle, theta, whole, active), own, theta)
-        within = tree_map(inside, within, state["inner"])
-        return torch.where(active, moved, whole), {"inner": within, "t": state["t"] + 1}
+        leaves, form = tree_flatten(state["inner"])
+        each = form.flatten_up_to(state["each"])
+        own = tree_unflatten([taken(*both) for both in zip(leaves, each, strict=True)], form)
+        still = theta if inner.needs.vmap else theta.clone()  # a foreign rule changes theta in place
+        moved, within = inner.step(_Block(oracle, theta, still, active), own, theta)
+        after = form.flatten_up_to(within)
+        kept = [
+            torch.where(active, new, old) if _is_like(new, theta) else new
+            for new, old in zip(after, leaves, strict=True)
+        ]
+        each = [
+            torch.where(mine, new, old).to(old.dtype) if _is_number(new) else old
+            for new, old in zip(after, each, strict=True)
+        ]
+        inside = {"inner": tree_unflatten(kept, form), "each": tree_unflatten(each, form), "t": state["t"] + 1}
+        return torch.where(active, moved, still), inside
 
     return replace(inner, init=init, step=step, readout=lambda state, theta: inner.readout(state["inner"], theta))
+
+
+def _is_number(leaf: Any) -> bool:
+    import torch
+
+    return isinstance(leaf, bool | int | float) or (isinstance(leaf, torch.Tensor) and not leaf.dim())
+
+
+def _is_like(leaf: Any, theta: Tensor) -> bool:
+    import torch
+
+    return isinstance(leaf, torch.Tensor) and leaf.shape == theta.shape
 
 
 @dataclass(frozen=True)

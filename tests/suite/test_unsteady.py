@@ -9,7 +9,7 @@ from oracles import PlainOracle, path, rosenbrock
 
 from problems.layout import Layout, Piece
 from problems.names import UsageError, parse
-from problems.problem import problem
+from problems.problem import Data, Problem, problem
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
 
@@ -92,6 +92,41 @@ def test_a_block_looks_ahead_within_itself():
     made = optimizer.build(optimizer.bind(f"blocks(nesterov(lr=0.05), by='{by}')"))
     found = torch.stack(path(made, PlainOracle(_loss, layout), torch.from_numpy(START), 24)).numpy()
     np.testing.assert_allclose(found, hand, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 5])
+@pytest.mark.parametrize(
+    ("inner", "make"),
+    [
+        ("adam(lr=0.05)", lambda p: torch.optim.Adam(p, lr=0.05)),
+        ("nadam(lr=0.05)", lambda p: torch.optim.NAdam(p, lr=0.05)),
+        ("momentum(lr=0.05)", lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
+    ],
+)
+def test_each_block_has_an_optimizer_of_its_own(inner, make, every):
+    """As so many instances of torch's, each of which steps on its coordinates alone; in lanes, too."""
+    parts = [torch.tensor([value], dtype=torch.float64, requires_grad=True) for value in START]
+    instances, hand = [make([part]) for part in parts], [START]
+    for t in range(60):
+        i = t // every % SIZE
+        instances[i].zero_grad()
+        _loss(torch.cat(parts)).backward()
+        instances[i].step()
+        hand.append(torch.cat(parts).detach().numpy())
+    spec = f"blocks({inner}, by=coordinates, every={every})"
+    np.testing.assert_allclose(ends(spec, 60), hand, rtol=1e-5, atol=1e-6)  # NAdam's product is in float32
+    made = Problem(
+        "quadratic",
+        Layout((Piece("theta", (SIZE,), "other"),)),
+        lambda pieces, batch: pieces["theta"],
+        lambda theta, batch: _loss(theta),
+        Data((torch.zeros(1, 1, dtype=torch.float64),)),
+    )
+    start = torch.from_numpy(START).expand(2, -1).clone()
+    lanes = lanes_of(made, [parse(str(optimizer.bind(spec)))] * 2, start, [0, 1], 0, "sequential")
+    for k in range(60):
+        lanes.step(k)
+    np.testing.assert_allclose(lanes.theta[1].numpy(), hand[-1], rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_of_torchs_sgd_are_those_of_ours():
