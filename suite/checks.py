@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
+from torch.utils._pytree import tree_leaves
 
 from problems.bounds import Bound, Range
 from problems.data.splits import Splits
 from problems.models import mlp, regressor
-from problems.names import Spec, UsageError
-from problems.parameters import Parameter
+from problems.names import Spec, UsageError, parse
+from problems.parameters import In, Parameter
 from problems.problem import Data, Problem
 from problems.registry import Entry
 from suite.errors import told
@@ -24,6 +24,7 @@ from suite.lane_oracle import LaneOracle
 from suite.lanes import Together, lanes_of
 from suite.objective import Objective
 from suite.optimizers import Optimizer, optimizer
+from suite.rules import PURE, fault, is_pure, of_users, same
 
 STEPS = 20
 CLOSE = 1e-11  # in float64, over STEPS steps
@@ -61,13 +62,17 @@ def start() -> Tensor:
 
 def example(entry: Entry[Optimizer]) -> Spec:
     """The entry with what it requires: ``sgd`` for an optimizer, the middle of its range for a number."""
+    return optimizer.bind(Spec(entry.name).replace(**_required(entry)))
+
+
+def _required(entry: Entry[Optimizer]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for parameter in entry.parameters:
-        if parameter.kind == "nested":
+        if parameter.kind == "nested" and not isinstance(parameter.bound, In):
             given[parameter.name] = Spec("sgd")
-        elif parameter.required and parameter.name in entry.tune:
+        elif parameter.required and isinstance(entry.tune.get(parameter.name), Range):
             given[parameter.name] = entry.tune[parameter.name].at(0.5)
-    return optimizer.bind(Spec(entry.name, (), tuple(given.items())))
+    return given
 
 
 def tuned(spec: Spec, fraction: float) -> Spec:
@@ -88,8 +93,9 @@ def check_optimizer(spec: Spec | str) -> list[Check]:
     Raises:
         UsageError: the name or the settings are wrong.
     """
-    spec = optimizer.bind(spec)
-    entry = optimizer.find(spec.name)
+    given = optimizer.named(parse(spec) if isinstance(spec, str) else spec)
+    entry = optimizer.find(given.name)
+    spec = optimizer.bind(given.replace(**{**_required(entry), **given.options}))
     done = [*_documented(entry), *_bounds(entry, spec), *_tuning(entry)]
     ready = all(check.holds for check in done if check.name == "tuning")
     for name, check in _BEHAVIOUR.items() if ready else ():
@@ -97,7 +103,7 @@ def check_optimizer(spec: Spec | str) -> list[Check]:
             holds, words = check(spec)
         except Exception as error:
             holds, words = False, f"it raised {told(error)}"
-        if name == "takes a step" and not holds:
+        if name in ("takes a step", "pure") and not holds:
             return [*done, Check(name, False, f"{words}; nothing else was asked of it")]
         done.append(Check(name, holds, words))
     return done
@@ -111,10 +117,13 @@ def _documented(entry: Entry[Optimizer]) -> Iterator[Check]:
     yield Check("docstring", bool(text), "it says what it is" if text else "write a docstring: one line, then the rule")
     sourced = bool({"section", "algorithm", "equation", "reference", "family"} & set(entry.meta))
     sourced |= re.search(r"\b(1[89]|20)\d\d\b", text) is not None
-    words = (
-        "it names its section or its paper" if sourced else 'say where it is from: @optimizer(reference="Name 2026")'
-    )
-    yield Check("source", sourced, words)
+    how = '@optimizer(reference="Name 2026")'
+    if sourced or not of_users(Spec(entry.name)):
+        yield Check(
+            "source", sourced, "it names its section or its paper" if sourced else f"say where it is from: {how}"
+        )
+    else:
+        yield Check("source", True, f"of your own; if there is a paper, {how} names it")
 
 
 def _bounds(entry: Entry[Optimizer], spec: Spec) -> Iterator[Check]:
@@ -193,60 +202,45 @@ def _train(
 
 
 def _steps(spec: Spec) -> tuple[bool, str]:
-    made = optimizer.build(spec)
-    if not isinstance(made, Optimizer):
-        return False, f"it must return an Optimizer, as first_order(init, update) does; got {type(made).__name__}"
-    problem = bowl()
-    oracle = LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
-    theta = start()
     try:
-        state = made.init(oracle, theta.clone())
-        before = {name: tuple(leaf.shape) for name, leaf in _named(state)}
-        made_of = made.step(oracle, state, theta.clone())
+        words = fault(optimizer.build(spec), _oracle(bowl()), start())
     except Exception as error:
         return False, f"one step of one run raised {told(error)}"
-    if not (isinstance(made_of, tuple) and len(made_of) == 2):
-        return False, f"a step must return theta and the state, (theta, state); got {type(made_of).__name__}"
-    moved, state = made_of
-    if not isinstance(moved, Tensor) or moved.shape != theta.shape:
-        got = tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__
-        return False, f"a step must return theta of shape {tuple(theta.shape)}, got {got}"
-    after = {name: tuple(leaf.shape) for name, leaf in _named(state)}
-    if made.needs.vmap and before != after:
-        changed = next(name for name in {**before, **after} if before.get(name) != after.get(name))
-        return False, (
-            f"the state keeps the form that init gave it; {changed or 'it'} goes from "
-            f"{before.get(changed, 'nothing')} to {after.get(changed, 'nothing')}"
-        )
-    return True, "one step of one run gives theta and a state of the same form"
+    return not words, words or "one step of one run gives theta and a state of the same form"
 
 
-def _named(state: Any) -> list[tuple[str, Tensor]]:
-    """The parts of a state by their places; numbers as tensors of no dimension."""
-    leaves, _ = tree_flatten_with_path(state)
-    return [(keystr(path), torch.as_tensor(leaf)) for path, leaf in leaves if isinstance(leaf, Tensor | int | float)]
+def _oracle(problem: Problem) -> LaneOracle:
+    """One lane's view of a problem, all its examples at once."""
+    return LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
+
+
+def _pure(spec: Spec) -> tuple[bool, str]:
+    made = optimizer.build(spec)
+    if not made.needs.vmap:
+        return True, "it keeps its own objects, in which it may count"
+    pure = is_pure(made, _oracle(bowl()), start())
+    return pure, "a step depends on what it is given alone" if pure else PURE
 
 
 def _untouched(spec: Spec) -> tuple[bool, str]:
-    made, problem = optimizer.build(spec), bowl()
+    made = optimizer.build(spec)
     if not made.needs.vmap:
         return True, "it keeps its own objects, which it may change"
-    oracle = LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
-    theta = start()
+    oracle, theta = _oracle(bowl()), start()
     state = made.init(oracle, theta)
     for _ in range(3):
         before = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in tree_leaves((theta, state))]
         given = tree_leaves((theta, state))
         theta, state = made.step(oracle, state, theta)
-        if any(not torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(before, given, strict=True)):
+        if not same(before, given):
             return False, "step changes the theta or state that it was given; return new tensors (theta - lr * g)"
     return True, "theta and the state that step is given stay as they are"
 
 
 def _reproducible(spec: Spec) -> tuple[bool, str]:
     first, second = (_train([spec], bowl(), STEPS)[0] for _ in range(2))
-    same = torch.equal(first, second)
-    return same, "like runs give the same bits" if same else "two like runs differ; draw from a generator with a seed"
+    alike = same(first, second)
+    return alike, "like runs give the same bits" if alike else "two like runs differ; draw from a generator with a seed"
 
 
 def _alone(spec: Spec) -> tuple[bool, str]:
@@ -255,6 +249,8 @@ def _alone(spec: Spec) -> tuple[bool, str]:
     together, calls, _ = _train(specs, bowl(), STEPS, size, range(3))
     for lane, of_lane in enumerate(specs):
         alone, own, _ = _train([of_lane], bowl(), STEPS, size, [lane])
+        if same(together[lane], alone[0]) and own[0] == calls[lane]:
+            continue
         off = ((together[lane] - alone[0]).abs() / (1 + alone[0].abs())).max().item()
         if not off <= CLOSE:
             return False, f"{of_lane} among others ends {off:.1e} away from the same run alone"
@@ -288,7 +284,10 @@ def _of_vmap(error: Exception) -> str:
             f"it draws random numbers{where}, which lanes cannot; take them from suite.strategies.noise: key_of(theta) "
             "in init, normal(key, t, n) in step"
         )
-    return f"lifted to many lanes by torch.func.vmap it raises {told(error)}"
+    return (
+        f"lifted to many lanes by torch.func.vmap it raises {told(error)}, so runs train one by one; write it with "
+        "torch operations of fixed shapes (torch.where in place of a mask), or declare needs=Needs(vmap=False)"
+    )
 
 
 def _falls(spec: Spec) -> tuple[bool, str]:
@@ -300,6 +299,8 @@ def _falls(spec: Spec) -> tuple[bool, str]:
     words = f"on {problem.name} the loss goes from {before:.3g} to {after:.3g} in {ENOUGH} steps at its best setting"
     if after < 0.5 * before:
         return True, words.replace("goes", "falls")
+    if bool((ends == start()).all()):
+        words = f"{words}, for theta never moves: write into the parameters (p.add_, p.copy_), return the new theta"
     few = "" if len(specs) > 1 else "; only one setting was tried, for it declares no tuning range"
     return False, f"{words}; it has to halve{few}"
 
@@ -321,6 +322,7 @@ def _finite(spec: Spec) -> tuple[bool, str]:
 
 _BEHAVIOUR: dict[str, Callable[[Spec], tuple[bool, str]]] = {
     "takes a step": _steps,
+    "pure": _pure,
     "inputs untouched": _untouched,
     "reproducible": _reproducible,
     "lifts to lanes": _lifts,

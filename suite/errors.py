@@ -18,7 +18,8 @@ def told(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     here = [f for f in frames if not _elsewhere(Path(f.filename))]
     place = f" ({here[-1].filename}, line {here[-1].lineno})" if here else ""
-    return f"{type(error).__name__}: {error}{place}"
+    words = f": {error}" if str(error) else ""
+    return f"{type(error).__name__}{words}{place}"
 
 
 def _elsewhere(file: Path) -> bool:

@@ -17,6 +17,7 @@ from suite.errors import told
 from suite.lane_oracle import LaneOracle
 from suite.objective import Listener, Objective, rows
 from suite.row_oracle import RowOracle
+from suite.rules import of_users, try_out
 from suite.sampler import Sampler, sampler_of
 from suite.settings import Settings
 
@@ -69,7 +70,7 @@ def lanes_of(
     """Lanes for bound optimizer specs of one structure that start at the rows of θ [lanes, D].
 
     They go together under vmap, or one by one if the optimizer says that it cannot be
-    lifted, or fails when it is.
+    lifted, or fails when it is. The first step of a rule of somebody's own is tried alone before.
 
     Args:
         theta: starts [lanes, D].
@@ -77,6 +78,8 @@ def lanes_of(
         evaluator: what answers the optimizer's questions; another one than the problem's
             own objective serves to measure the update by itself.
     """
+    if evaluator is Objective and of_users(specs[0]):
+        try_out(problem, Settings(specs).spec_of(0), theta[0], seeds[0], size, order)
     kind: type[Together] | type[Apart] = Together if Settings(specs).of_lane(0).needs.vmap else Apart
     try:
         return kind(problem, specs, theta, seeds, size, order, evaluator)

@@ -103,9 +103,13 @@ class Settings:
         """The optimizer with these numbers, which are those of one lane."""
         return optimizer.build(walk(optimizer, self.template, lambda path, _: values[path]))
 
+    def spec_of(self, lane: int) -> Spec:
+        """The bound spec of one lane with its current numbers as plain floats."""
+        return walk(optimizer, self.template, lambda path, _: self.tensors[path][lane].item())
+
     def of_lane(self, lane: int) -> Optimizer:
         """The optimizer of one lane with its current numbers as plain floats."""
-        return self.build({path: tensor[lane].item() for path, tensor in self.tensors.items()})
+        return optimizer.build(self.spec_of(lane))
 
 
 def _scheduled(specs: Sequence[Spec], device: torch.device | str) -> Callable[[int], Any]:

@@ -45,14 +45,15 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
     asks = _wants_closure(cls) or "NoClosureError" in words
 
     def init(oracle: Oracle, theta: Tensor) -> State:
-        parameters = [Parameter(view) for view in pieces(oracle, theta)]
+        views = pieces(oracle, theta)
+        parameters = [Parameter(view) for view in views]
         random = _Random(theta) if draws else nullcontext()
         try:
             with random:
                 instance = cls(_grouped(parameters) if "use_muon" in words else parameters, **settings)
         except Exception as error:
             raise UsageError(f"torch {_written(cls, settings)} cannot be made: {error}") from error
-        return _Held(instance, parameters, random, theta, dict(settings))
+        return _Held(instance, parameters, views, random, theta, dict(settings))
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
         own, instance, parameters = state.theta, state.optimizer, state.parameters
@@ -76,6 +77,7 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
             else:
                 closure()
                 instance.step()
+        _gather(parameters, state.views)
         return own, replace(state, settings=dict(settings))
 
     return Optimizer(init, step, needs=Needs(vmap=False))
@@ -87,6 +89,7 @@ class _Held:
 
     optimizer: torch.optim.Optimizer
     parameters: Sequence[Parameter]
+    views: Sequence[Tensor]  # θ's own memory in the shapes of the pieces
     random: AbstractContextManager[Any]
     theta: Tensor
     settings: Mapping[str, Any]
@@ -127,6 +130,14 @@ class _Slopes(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         product = ctx.oracle.hvp(ctx.theta, torch.cat([c.reshape(-1) for c in cotangents]))
         return None, None, None, *pieces(ctx.oracle, product.clone())
+
+
+def _gather(parameters: Sequence[Parameter], views: Sequence[Tensor]) -> None:
+    """Take into θ what a step has put elsewhere, as ``p.data = p.data - lr * p.grad`` does."""
+    for parameter, view in zip(parameters, views, strict=True):
+        if parameter.data_ptr() != view.data_ptr():
+            view.copy_(parameter.detach())
+            parameter.data = view
 
 
 def _grouped(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
