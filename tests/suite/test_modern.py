@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from oracles import PlainOracle, path, rosenbrock
@@ -148,6 +149,29 @@ def test_muon_on_a_matrix_is_torchs_but_for_bfloat16():
     step = (mine[1] - mine[0]).norm()
     assert (mine - torchs).norm(dim=1).max() < 0.05 * step * 10
     assert (mine[-1] - torchs[-1]).norm() < 0.05 * (mine[-1] - mine[0]).norm()
+
+
+def test_muon_written_out():
+    """On a tall matrix and on a kernel, taken as [outputs, all others], with decay beside; Jordan's polynomial."""
+    layout = Layout((Piece("tall", (5, 2), "weight", 2, 5), Piece("kernel", (2, 1, 2, 2), "weight", 4, 2)))
+    start = torch.linspace(-1.2, 1.0, 18, dtype=torch.float64)
+    pieces = [w.numpy().copy() for w in layout.split(start).values()]
+    momentum, points = [0, 0], [start.numpy()]
+    for _ in range(8):
+        theta = torch.from_numpy(np.concatenate([w.ravel() for w in pieces]))
+        g = [x.numpy() for x in layout.split(torch.func.grad(rosenbrock)(theta)).values()]
+        for i, w in enumerate(pieces):
+            momentum[i] = 0.9 * momentum[i] + 0.1 * g[i]
+            flat = (0.9 * momentum[i] + 0.1 * g[i]).reshape(len(w), -1)
+            x = (flat if len(flat) <= flat.shape[1] else flat.T) / np.linalg.norm(flat)
+            for _ in range(5):
+                a = x @ x.T
+                x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+            x = x if len(flat) <= flat.shape[1] else x.T
+            pieces[i] = (1 - 0.05 * 0.1) * w - 0.05 * 0.2 * max(flat.shape) ** 0.5 * x.reshape(w.shape)
+        points.append(np.concatenate([w.ravel() for w in pieces]))
+    mine = ours("muon(lr=0.05, alpha=0.9, decay=0.1)", start=start, layout=layout, steps=8)
+    np.testing.assert_allclose(mine.numpy(), points, rtol=1e-8, atol=1e-10)
 
 
 def test_muon_is_adamw_on_vectors():
