@@ -24,12 +24,12 @@ def _over(a: Tensor, b: Tensor) -> Tensor:
 
 
 def fletcher_reeves(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
-    """gᵀg / g₋ᵀg₋ (Fletcher & Reeves 1964; equation 8.31)."""
+    """gᵀg / g₋ᵀg₋ (Fletcher & Reeves 1964; equation 8.30)."""
     return _over(dot(g, g), dot(before, before))
 
 
 def polak_ribiere(g: Tensor, before: Tensor, d: Tensor) -> Tensor:
-    """(g − g₋)ᵀg / g₋ᵀg₋ (Polak & Ribière 1969; equation 8.32)."""
+    """(g − g₋)ᵀg / g₋ᵀg₋ (Polak & Ribière 1969; equation 8.31)."""
     return _over(dot(g - before, g), dot(before, before))
 
 

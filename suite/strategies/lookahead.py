@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def lookahead(optimizer: Optimizer, k: Count = 5, alpha: Unit = 0.5) -> Optimizer:
     """Lookahead: after k inner steps θ, the slow weights φ ← φ + α(θ − φ), from which θ goes on.
 
-    The inner optimizer keeps its state. φ is the point to evaluate.
+    The inner optimizer keeps its state. φ is the point to evaluate; an average that the inner one would have
+    evaluated is not, so averages go outside: ``polyak(lookahead(sgd))``.
     """
     inner = optimizer
 
