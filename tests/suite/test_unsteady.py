@@ -10,7 +10,10 @@ from oracles import PlainOracle, path, rosenbrock
 from problems.layout import Layout, Piece
 from problems.names import UsageError, parse
 from problems.problem import Data, Problem, problem
+from suite.checks import bowl, example, start, tuned
+from suite.lane_oracle import LaneOracle
 from suite.lanes import lanes_of
+from suite.objective import Objective
 from suite.optimizers import optimizer
 
 SIZE = 6
@@ -256,3 +259,35 @@ def test_scaled_conjugate_gradients_follow_mollers_algorithm():
     found = torch.stack(path(made, PlainOracle(rosenbrock), tensor(start), 20)).numpy()
     assert (np.diff(expected, axis=0) == 0).all(1).any()  # steps were refused on the way, too
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+class Recording:
+    """An oracle that keeps the points at which it is asked for a gradient."""
+
+    def __init__(self, oracle, points):
+        self.oracle, self.points = oracle, points
+
+    def gradient(self, theta):
+        self.points.append(theta.clone())
+        return self.oracle.gradient(theta)
+
+    def among(self, active):
+        return Recording(self.oracle.among(active), self.points)
+
+    def __getattr__(self, name):
+        return getattr(self.oracle, name)
+
+
+@pytest.mark.parametrize("entry", [entry.name for entry in optimizer if not entry.wraps])
+def test_every_optimizer_asks_for_a_gradient_where_theta_is(entry):
+    """And not where it left it, where something has moved it since."""
+    made, bottom = optimizer.build(tuned(example(optimizer.find(entry)), 0.3)), bowl()
+    oracle = LaneOracle(Objective(bottom, 1, tuple(t[None] for t in bottom.train.tensors), taped=False))
+    theta, asked = start(), []
+    state = made.init(oracle, theta)
+    for _ in range(3):
+        theta, state = made.step(oracle, state, theta)
+    moved = theta + 100.0
+    made.step(Recording(oracle, asked), state, moved)
+    assert asked
+    assert float((asked[0] - moved).norm()) < 0.3 * float((asked[0] - theta).norm())
