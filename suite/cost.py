@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -140,18 +139,17 @@ def measure(
     size = _size(made, spec, batch_size)
     check_room(made, spec, size, device)
     each = seconds / ROUNDS / 2
-    make = partial(Stepper, made, spec, size)
     with Peak(device) as peak:
-        scout = make(Clock(device))
+        scout = Stepper(made, spec, size, Clock(device))
         scout.scout(each)
     warmup, compilation = time.perf_counter() - began, native.spent.seconds - compiled
-    plain, parted = None, scout
+    plain = None
     if scout.about < SLOW:
         with Peak(device) as peak:  # the second time, when what a process loads once is loaded
-            make().take(WARM)
-        plain, parted = make(), make(Clock(device))
-        plain.follow(scout)
-    parted.follow(scout)
+            second = Stepper(made, spec, size)
+            second.take(WARM)
+        plain = second.settled(scout)
+    parted = scout.settled(scout)
     whole, parts = _rounds(plain, parted, each, device, tell)
     low, _, high = statistics.quantiles(whole, n=4) if len(whole) > 1 else whole * 3
     theta = parted.lanes.theta
@@ -202,10 +200,9 @@ def ratios(
     for spec in map(optimizer.bind, (first, second)):
         size = _size(made, spec, batch_size)
         check_room(made, spec, size, device)
-        scout, stepper = (Stepper(made, spec, size) for _ in range(2))
+        scout = Stepper(made, spec, size)
         scout.scout(seconds / pairs / 2)
-        stepper.follow(scout)
-        steppers.append(stepper)
+        steppers.append(scout.settled(scout))
     found: list[float] = []
     began = time.perf_counter()
     while len(found) < pairs and (len(found) < FEW or time.perf_counter() - began < PATIENCE):

@@ -106,6 +106,7 @@ class Sampler:
             self.batch = tuple(t.new_empty(lanes, size, *t.shape[1:]) for t in data.tensors)
             self._flat = [b.view(lanes * size, *b.shape[2:]) for b in self.batch]
             self._epoch = -1  # or the block of a stream
+            self._only = len(data) == 1 and order != "online" and carried is None  # what is there is there for good
             self._per_epoch = max(1, (BLOCK if order == "online" else len(data)) // size)
         else:
             self.batch = tuple(t.expand(lanes, *t.shape) for t in data.tensors)
@@ -123,7 +124,7 @@ class Sampler:
         for seed in dict.fromkeys(self.seeds) if self._brought else ():
             for place, piece in zip(self._brought, self._bring(step, seed), strict=True):
                 place[[lane for lane, other in enumerate(self.seeds) if other == seed]] = piece
-        if not self.size:
+        if not self.size or (self._only and self._epoch >= 0):
             return
         epoch, at = divmod(step, self._per_epoch)
         if epoch != self._epoch:

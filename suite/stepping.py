@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Stepper:
         clock: by which the parts of its steps are timed, and what they evaluate counted.
 
     ``about`` is the seconds of a step, ``skipped`` how many of the first are not timed, and ``block`` how many are
-    taken after them before it starts again from there: :meth:`scout` finds out, :meth:`follow` does the same.
+    taken after them before it starts again from there: :meth:`scout` finds out.
 
     Raises:
         UsageError: a step fails.
@@ -52,7 +53,7 @@ class Stepper:
         data = made.train.tensors[0]
         start = initializer.build(parse("default"))(made, generator(0, "start"))
         theta = start.to(data.device, _float(made)).unsqueeze(0)
-        self.made, self.spec, self.clock = made, spec, clock
+        self.made, self.spec, self.size, self.clock = made, spec, size, clock
         self._flops: dict[str, int] = {}  # of an evaluation, by kind
         evaluator = Objective if clock is None else _timed(clock, self._flops)
         self.lanes = lanes_of(made, [spec], theta, [0], size, "reshuffle", evaluator)
@@ -60,6 +61,7 @@ class Stepper:
         self.about, self.skipped, self.block = 0.0, 0, self.cycle
         self._k, self._taken, self._worked = 0, 0, 0
         self._called: Counter[str] = Counter()
+        self._begin: list[Callable[[], Any]] = []
         self._losses = theta.new_zeros(1000, 1)
         self._step, self._record = self.lanes.step, self._note
         if clock is not None:
@@ -99,15 +101,13 @@ class Stepper:
         if not moved:
             self.skipped, self.block = 0, max(1, min(self.block, self._k - 1))
 
-    def follow(self, other: Stepper) -> None:
-        """Take the steps before those that are to be timed, as another has settled, which begin here."""
-        self.about, self.block, self.skipped = other.about, other.block, other.skipped
-        self.take(self.skipped - self._k)
-        self.keep()
-
-    def keep(self) -> None:
-        """Let the timed steps begin here."""
-        self._begin = [_kept(self.lanes.theta), _kept(self.lanes.state)]
+    def settled(self, scout: Stepper) -> Stepper:
+        """This one where the timed steps begin, as a scout has settled; another if it has gone further."""
+        stepper = self if self._k <= scout.skipped else Stepper(self.made, self.spec, self.size, self.clock)
+        stepper.about, stepper.block, stepper.skipped = scout.about, scout.block, scout.skipped
+        stepper.take(scout.skipped - stepper._k)
+        stepper._begin = [_kept(stepper.lanes.theta), _kept(stepper.lanes.state)]
+        return stepper
 
     def take(self, steps: int) -> None:
         """Take steps that are not timed."""
@@ -250,6 +250,8 @@ def held(state: Any) -> list[Tensor]:
     if isinstance(state, torch.optim.Optimizer):
         values = [value for each in state.state.values() for value in each.values()]
         return held([value if isinstance(value, Tensor) else getattr(value, "__dict__", value) for value in values])
+    if is_dataclass(state):
+        return held(vars(state))
     if isinstance(state, dict):
         return [t for value in state.values() for t in held(value)]
     if isinstance(state, list | tuple):
@@ -264,6 +266,9 @@ def _kept(state: Any) -> Callable[[], Any]:
         return lambda: state.copy_(saved)
     if isinstance(state, torch.optim.Optimizer):
         return _kept_by_its_own(state)
+    if is_dataclass(state) and not isinstance(state, type):
+        fields = _kept(vars(state))
+        return lambda: replace(state, **fields())
     if isinstance(state, dict):
         parts = {key: _kept(value) for key, value in state.items()}
         return lambda: {key: give() for key, give in parts.items()}

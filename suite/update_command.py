@@ -29,7 +29,7 @@ def update(
     quiet: bool,
 ) -> int:  # fmt: skip
     """Measure, keep, and show; the exit code."""
-    from suite.updates import measure
+    from suite.updates import FLAT, measure
 
     check_device(device)
     specs, counts = _named(names), _counts(sizes)
@@ -41,8 +41,9 @@ def update(
                 click.echo(f"measuring {optimizer.short(spec)} on {count:,} parameters …", err=True)
             try:
                 updates = measure(spec, count, dtype=dtype, device=device, seconds=seconds)
-            except UsageError as reason:
-                skipped.append({"optimizer": str(optimizer.short(spec)), "reason": str(reason)})
+            except UsageError as error:
+                reason = str(error).removeprefix(f"{spec.name}: ").removeprefix(f"{FLAT}: ")
+                skipped.append({"optimizer": str(optimizer.short(spec)), "reason": reason})
                 break
             found += updates
             for each in updates:
@@ -52,7 +53,7 @@ def update(
     else:
         show(found)
         for one in skipped:
-            click.echo(f"skipped: {one['reason']}")
+            click.echo(f"skipped: {one['optimizer']}: {one['reason']}")
     if figure is not None and found:
         draw(found, figure)
     return int(not found)

@@ -34,6 +34,7 @@ from suite.threads import one_thread
 SIZES = (10**4, 10**5, 10**6, 10**7)
 ROUNDS = 15
 NOISY = 0.2  # interquartile range over median of the ratio from which it is marked
+FLAT = "flat"  # the problem that updates are made for
 Form = Literal["compiled", "blocks", "kernels", "for-loop", "foreach", "fused"]
 FORMS: tuple[Form, ...] = ("compiled", "blocks", "kernels", "for-loop", "foreach", "fused")
 OURS: tuple[native.Form, ...] = ("compiled", "blocks", "kernels")  # the suite's: see ``analysis.replay.native``
@@ -169,7 +170,7 @@ def flat(parameters: int, like: Tensor) -> Problem:
     layout = Layout((Piece("theta", (parameters,), "other"),))
     data = Data((torch.zeros(1, 1, dtype=like.dtype, device=like.device),))
     return Problem(
-        "flat", layout, lambda pieces, batch: pieces["theta"], lambda out, batch: 0.5 * (out * out).sum(), data
+        FLAT, layout, lambda pieces, batch: pieces["theta"], lambda out, batch: 0.5 * (out * out).sum(), data
     )
 
 

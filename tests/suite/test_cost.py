@@ -98,7 +98,7 @@ def test_slow_steps_are_few_and_said(monkeypatch):
     for limit in ("SLOW", "LONG", "PATIENCE"):
         monkeypatch.setattr(cost, limit, 0.0)
     told = []
-    found = measure("digits_mlp", "adam", seconds=1e-3, tell=told.append)
+    found = measure("digits_mlp", "adam", seconds=1e-5, tell=told.append)
     assert found.rounds == 1 and found.spread == 0 and not found.noisy
     assert 0 < sum(found.parts.values()) <= found.seconds  # one and the same step
     (words,) = told

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from problems import Data, problem
 from problems.names import UsageError
+from suite import sampler
 from suite.runner import train_group
 from suite.sampler import Sampler, epoch_order, generator
 from suite.spec import ORDERS, Run
@@ -26,6 +27,17 @@ def test_an_epoch_is_whole_minibatches_and_repeatable(size, order, seed, epoch):
     assert torch.equal(drawn, epoch_order(order, examples, batch, seed, epoch))
     if order != "with_replacement":
         assert len(drawn.unique()) == len(drawn)
+
+
+@pytest.mark.parametrize("order", OF_A_SET)
+def test_a_set_of_one_example_is_put_in_place_once(order, monkeypatch):
+    """A surface's steps, each an epoch, draw no order, for lanes of whatever seed."""
+    drawn = []
+    monkeypatch.setattr(sampler, "epoch_order", lambda *asked: drawn.append(asked) or epoch_order(*asked))
+    made = Sampler(Data((torch.full((1, 3), 7.0),)), [0, 1], 1, order)
+    for step in range(5):
+        made.fill(step)
+    assert len(drawn) == 2 and torch.equal(made.batch[0], torch.full((2, 1, 3), 7.0))
 
 
 def test_orders_differ_in_what_they_should():
