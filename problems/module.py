@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -58,11 +59,14 @@ def from_module(
             buffers, draws random numbers, keeps a state, or branches on values.
     """
     name = name or type(module).__name__
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{name}: a module must be a torch.nn.Module, got {module!r}")
     pure = _with_own_layers(copy.deepcopy(module))
     layout = Layout(tuple(_piece(key, p) for key, p in pure.named_parameters() if p.requires_grad))
     if not len(layout):
         raise UsageError(f"{name}: the module has no parameters that require a gradient")
-    splits = {"train": _data(train), "valid": valid and _data(valid), "test": test and _data(test)}
+    given = {"train": train, "valid": valid, "test": test}
+    splits = {split: None if data is None else _data(data, f"{name}: {split}") for split, data in given.items()}
     frozen = {key: p.detach() for key, p in pure.named_parameters() if not p.requires_grad}
     fixed = {**frozen, **{key: buffer.detach().clone() for key, buffer in pure.named_buffers()}}
     seen = Layers(pure, {piece.name for piece in layout})
@@ -85,14 +89,26 @@ def from_module(
     fields: dict[str, Any] = {**splits, "start": partial(_start, module, layout), "batch_size": 128, **rest}
     fields["batch_size"] = min(fields["batch_size"], len(fields["train"]))
     made = Problem(name, layout, predict, criterion, fixed=fixed, **fields)
-    _need_pure(made, values)
-    seen.look(lambda: functional_call(pure, {**fixed, **values}, tuple(_few(made)[:-1])))
+    tried, values = made.to("cpu", torch.float32), {key: value.float() for key, value in values.items()}
+    _need_mean(tried, values)
+    _need_pure(tried, values)
+    seen.look(lambda: functional_call(pure, {**tried.fixed, **values}, tuple(_few(tried)[:-1])))
     told = {"hidden": seen.hidden, "units": seen.units, "activation": seen.activation}
     return dataclasses.replace(made, **{**told, **{key: rest[key] for key in told if key in rest}})
 
 
-def _data(split: Data | Sequence[Tensor]) -> Data:
-    return split if isinstance(split, Data) else Data(tuple(split))
+def _data(split: Data | Sequence[Any], who: str) -> Data:
+    """Examples as tensors, NumPy arrays taken as they are; missing values are refused."""
+    if isinstance(split, Tensor):
+        raise UsageError(f"{who} must be (inputs, targets), got one tensor of shape {tuple(split.shape)}")
+    data = split if isinstance(split, Data) else Data(tuple(torch.as_tensor(part) for part in split))
+    for at, tensor in enumerate(data.tensors):
+        bad = ~tensor.isfinite().reshape(len(tensor), -1).all(1)
+        if bad.any():
+            which = "targets" if at == len(data.tensors) - 1 else "inputs"
+            count, first = int(bad.sum()), int(bad.nonzero()[0])
+            raise UsageError(f"{who}: {count} examples have {which} that are not finite, the first is example {first}")
+    return data
 
 
 def _piece(name: str, parameter: Tensor) -> Piece:
@@ -123,6 +139,8 @@ def _start(module: nn.Module, layout: Layout, generator: Generator) -> Tensor:
 
 def _with_own_layers(module: nn.Module) -> nn.Module:
     for layer in module.modules():
+        if getattr(layer, "inplace", False) is True:
+            layer.inplace = False  # type: ignore[assignment]  # the same values, where no other layer needs them
         if type(layer) is nn.Linear:
             layer.forward = partial(_linear, layer)  # type: ignore[method-assign]
         elif type(layer) is nn.Conv2d and _is_plain(layer):
@@ -142,6 +160,33 @@ def _is_plain(layer: nn.Conv2d) -> bool:
 
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return layers.conv2d(x, layer.weight, layer.bias, stride=layer.stride[0], padding=int(layer.padding[0]))
+
+
+def _need_mean(made: Problem, values: dict[str, Tensor]) -> None:
+    """Run the module on a few examples, and on each of them twice, and refuse a loss that is not their mean."""
+    batch = _few(made)
+    pieces = {piece.name: values[piece.name] for piece in made.layout}
+    shapes = ", ".join(f"{tuple(t.shape)} of {str(t.dtype).removeprefix('torch.')}" for t in batch)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("error", "Using a target size")
+        try:
+            loss = made.loss_of(pieces, batch)
+            twice = made.loss_of(pieces, tuple(torch.cat([t, t]) for t in batch))
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise UsageError(
+                f"{made.name}: the loss of the first examples, {shapes}, cannot be computed: {what}"
+            ) from error
+    if not isinstance(loss, Tensor) or loss.dim():
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise UsageError(
+            f"{made.name}: the loss must be one number, the mean over a batch (reduction='mean'), got {got}"
+        )
+    if loss and torch.isclose(twice, 2 * loss, rtol=1e-5):
+        raise UsageError(
+            f"{made.name}: the loss must be a mean over the batch (reduction='mean'): of every example twice it is "
+            f"twice as large, {float(twice):.4g} after {float(loss):.4g}"
+        )
 
 
 def _need_pure(made: Problem, values: dict[str, Tensor]) -> None:

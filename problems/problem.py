@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from problems.course import Course
 from problems.layout import Layout
-from problems.names import UsageError
+from problems.names import Spec, UsageError
+from problems.references import told
 from problems.registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -311,4 +312,38 @@ def _adopt(found: Any, name: str) -> Entry[Problem] | None:
     return None
 
 
-problem: Registry[Problem] = Registry("problem", "problems.families", "problems.transforms", adopt=_adopt)
+class Problems(Registry[Problem]):
+    """Problems by name.
+
+    What somebody's own factory raises is a mistake to be told, with its line; what it draws from PyTorch's global
+    generator, as the layers of a module do, is the same each time.
+    """
+
+    def build(self, bound: Spec, **supplied: Any) -> Problem:
+        """The problem of a bound spec.
+
+        Raises:
+            UsageError: it is somebody's own, and raises or returns something else.
+        """
+        if ":" not in bound.name:
+            return super().build(bound, **supplied)
+        import torch
+
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                made = super().build(bound, **supplied)
+        except UsageError as error:
+            raise UsageError(f"{bound.name}: {error}") from error
+        except Exception as error:
+            where = str(self.find(bound.name).source)
+            raise UsageError(f"{bound.name} cannot be made: {told(error, where)}") from error
+        if not isinstance(made, Problem):
+            got = type(made).__name__
+            raise UsageError(
+                f"{bound.name} must return a Problem, as Problem.from_module(net, loss, data) does; got {got}"
+            )
+        return made
+
+
+problem: Registry[Problem] = Problems("problem", "problems.families", "problems.transforms", adopt=_adopt)

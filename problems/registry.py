@@ -8,7 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -18,9 +18,10 @@ from typing import Any, Generic, TypeVar
 from problems.bounds import Range
 from problems.names import Spec, UsageError, parse, render
 from problems.parameters import In, Parameter, parameters_of
-from problems.references import import_file, import_module
+from problems.references import import_file, import_module, sources
 
 T = TypeVar("T")
+_ALL: list[Registry[Any]] = []  # to tell a name of another kind from one that nobody knows
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ class Entry(Generic[T]):
     def fingerprint(self) -> str:
         """A short digest of the definition, so that results of an older one are not taken for its own."""
         try:
-            text = self.source.read_text("utf-8", "replace") if self.source else inspect.getsource(self.factory)
-        except (OSError, TypeError):
-            text = repr(self.factory)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+            files = [file.read_bytes() for file in sources(self.source)] if self.source else []
+            text = b"".join(files) or inspect.getsource(self.factory).encode()
+        except (OSError, TypeError, SyntaxError):
+            text = repr(self.factory).encode()
+        return hashlib.sha256(text).hexdigest()[:12]
 
 
 class Registry(Generic[T]):
@@ -101,6 +103,8 @@ class Registry(Generic[T]):
         self._foreign: dict[str, Entry[T]] = {}
         self._aliases: dict[str, str] = {}
         self._loaded = False
+        if packages:
+            _ALL.append(self)
 
     # registering -----------------------------------------------------------------------
 
@@ -198,7 +202,14 @@ class Registry(Generic[T]):
             return self._of_reference(name)
         if prefix in self.families and member:
             return self.families[prefix](member)
-        near = difflib.get_close_matches(name, [*self._entries, *self._aliases], n=3, cutoff=0.5)
+        if name.endswith(".py"):
+            raise UsageError(f"{name}: name {_a(self.kind)} in it, as in {name}:Name")
+        for other in _ALL:
+            if other is not self and (name in other._entries or name in other._aliases):
+                raise UsageError(
+                    f"{name} is {_a(other.kind)}, not {_a(self.kind)} (python -m suite list {self.plural})"
+                )
+        near = _near(name, [*self._entries, *self._aliases])
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(self.names())}"
         raise UsageError(f"unknown {self.kind} {name!r}; {hint} (python -m suite list {self.plural})")
 
@@ -210,9 +221,9 @@ class Registry(Generic[T]):
             for part in attribute.split("."):
                 found = getattr(found, part)
         except AttributeError:
-            public = [n for n in vars(module) if not n.startswith("_")]
+            public = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
             near = difflib.get_close_matches(attribute, public, n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = f"; did you mean {' or '.join(near)}?" if near else f"; it defines {', '.join(public) or 'nothing'}"
             raise UsageError(f"{where} has no {attribute!r}{hint}") from None
         entry = self._of_object(found, reference)
         source = Path(where).expanduser().resolve() if where.endswith(".py") else None
@@ -227,7 +238,9 @@ class Registry(Generic[T]):
         if entry is None and inspect.isfunction(found):
             entry = self.entry(found, name)
         if entry is None:
-            raise UsageError(f"{name} is {type(found).__name__} {found!r}, not a factory of {_a(self.kind)}")
+            what = f"the class {found.__name__}" if inspect.isclass(found) else f"{_a(type(found).__name__)}, {found!r}"
+            how = f"write a function with @{self.kind}() that returns one"
+            raise UsageError(f"{name} is {what}, not a factory of {_a(self.kind)}; {how}")
         return entry
 
     # settings --------------------------------------------------------------------------
@@ -343,6 +356,12 @@ class Registry(Generic[T]):
             if isinstance(value, Spec) and registry is not None:
                 parts.append(registry.fingerprint(value))
         return "-".join(parts)
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """Names like a given one, in whatever case it is written."""
+    same = [word for word in known if word.lower() == name.lower()]
+    return same or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
 def _a(word: str) -> str:

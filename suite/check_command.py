@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from problems.names import Spec, UsageError, parse
-from problems.problem import problem
+from problems.problem import Problem, problem
 from problems.registry import Registry
 from suite import export
 from suite.initializers import initializer
@@ -33,15 +33,27 @@ def kind_of(spec: Spec) -> str:
         near = difflib.get_close_matches(spec.name, known, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else " (python -m suite list shows all names)"
         raise UsageError(f"no optimizer, problem or initializer is called {spec.name!r}{hint}")
-    errors = []
+    kinds, errors = [], []
     for registry in REGISTRIES:
         try:
             registry.find(spec.name)
+            kinds.append(registry.kind)
         except UsageError as error:
             errors.append(error)
-        else:
-            return registry.kind
-    raise errors[0]
+    if not kinds:
+        raise errors[0]
+    return _by_what_it_makes(spec) if len(kinds) > 1 else kinds[0]
+
+
+def _by_what_it_makes(spec: Spec) -> str:
+    """The kind of a function that no decorator tells the kind of; an optimizer's where it cannot be called."""
+    try:
+        made: Any = problem.find(spec.name).factory(**dict(problem.bind(spec).kwargs))
+    except Exception:
+        return optimizer.kind
+    if isinstance(made, Problem):
+        return problem.kind
+    return initializer.kind if callable(made) else optimizer.kind
 
 
 def check(*, name: str, kind: str | None, as_json: bool) -> int:

@@ -49,6 +49,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
+        warnings.filterwarnings("ignore", "There is a performance drop")  # of torch's vmap, for torch's authors
         warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
         for stream in (sys.stdout, sys.stderr):
             getattr(stream, "reconfigure", lambda **options: None)(errors="replace")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from problems.data.tables import is_file
+from problems.names import Spec, parse
+from problems.problem import problem
 from suite import engine
 from suite.engine import OnProgress
 from suite.spec import Result, Run
@@ -33,6 +37,8 @@ class Ledger:
     train: Callable[..., None] = field(default_factory=lambda: engine.train)
     stored: int = 0  # new results so far
     _known: Results = field(default_factory=dict)
+    _data: dict[str, dict[str, str]] = field(default_factory=dict)  # of problems, as they are now
+    _told: set[str] = field(default_factory=set)
 
     def missing(self, runs: Iterable[Run]) -> list[Run]:
         """The runs that have to be trained."""
@@ -61,6 +67,33 @@ class Ledger:
     def _find(self, run: Run) -> Result | None:
         if run not in self._known and not self.force:
             found = self.store.find(run)
-            if found is not None:
+            if found is not None and self._of_the_same_data(found):
                 self._known[run] = found
         return self._known.get(run)
+
+    def _of_the_same_data(self, found: Result) -> bool:
+        """Whether what a person's own files hold is still what a run was trained on."""
+        text = found.run.problem
+        if text not in self._data:
+            self._data[text] = fingerprints(text)
+        changed = [key for key, now in self._data[text].items() if found.summary.get(key, now) != now]
+        if changed and text not in self._told:
+            self._told.add(text)
+            words = f"{text}: its data are not what they were, so its runs are trained anew"
+            warnings.warn(words, stacklevel=2)
+        return not changed
+
+
+def fingerprints(text: str) -> dict[str, str]:
+    """A bound problem's data by split, as a run's summary has them; of what cannot change (unlike files), nothing."""
+    spec = parse(text)
+    if not _is_own(spec):
+        return {}
+    return {f"{name}_data": split.fingerprint for name, split in problem.build(spec).splits.items()}
+
+
+def _is_own(spec: Spec) -> bool:
+    """Whether a problem, or one inside it, is of somebody's own definition or reads a file that its settings name."""
+    inside = spec.options.values()
+    own = any(_is_own(value) for value in inside if isinstance(value, Spec))
+    return own or ":" in spec.name or any(isinstance(v, str) and is_file(v) for v in inside)

@@ -30,12 +30,8 @@ def check_problem(spec: Spec | str) -> list[Check]:
         UsageError: there is no such problem, it cannot be made as asked, or its data are missing.
     """
     bound = problem.bind(spec)
-    made = problem.build(bound)
-    found = [*_documented(problem.find(bound.name))]
-    if not isinstance(made, Problem):
-        words = f"it must return a Problem, got {type(made).__name__}; nothing else was asked of it"
-        return [*found, Check("a problem", False, words)]
-    found.append(_origin(made))
+    made, again = (problem.build(bound).to("cpu", torch.float32) for _ in range(2))
+    found = [*_documented(problem.find(bound.name)), _origin(made), _repeated(made, again)]
     first = _tried("loss", _loss, made)
     if not first.holds:
         return [*found, Check("loss", False, f"{first.words}; nothing else was asked of it")]
@@ -74,6 +70,9 @@ def _tried(name: str, check: Callable[[Problem], tuple[bool, str]], made: Proble
 
 
 def _documented(entry: Entry[Any]) -> Iterator[Check]:
+    if entry.factory.__name__ == "<lambda>":
+        yield Check("docstring", True, "an object that is there already, not a function that makes it")
+        return
     text = (inspect.getdoc(entry.factory) or "").strip()
     yield Check("docstring", bool(text), "it says what it is" if text else "write a docstring: one line of what it is")
 
@@ -83,6 +82,13 @@ def _origin(made: Problem) -> Check:
         return Check("target", True, "it has none")
     words = f"{made.target.measure} {made.target.value:g}: {made.target.origin}"
     return Check("target", bool(made.target.origin), words if made.target.origin else "say where the number comes from")
+
+
+def _repeated(made: Problem, again: Problem) -> Check:
+    pairs = zip(made.splits.items(), again.splits.values(), strict=True)
+    differ = [name for (name, one), other in pairs if one.fingerprint != other.fingerprint]
+    words = f"made twice, its {' and '.join(differ)} examples differ; draw from a generator with a seed"
+    return Check("same data", not differ, words if differ else "made twice, it has the same examples")
 
 
 def _theta(made: Problem, seed: int) -> Tensor:
@@ -196,6 +202,8 @@ def _draws(bound: Spec, made: Problem) -> tuple[bool, str]:
         first, again, other = (draw(made, generator(seed, "start")) for seed in (0, 0, 1))
     except NotApplicable as reason:
         return True, f"makes no sense there: {reason}"
+    if not isinstance(first, Tensor):
+        return False, f"theta must be a tensor of shape ({made.size},), got {type(first).__name__}"
     if first.shape != (made.size,):
         return False, f"theta must have shape ({made.size},), got {tuple(first.shape)}"
     if not torch.isfinite(first).all():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from problems.names import UsageError, parse
 from problems.problem import Problem
+from suite.errors import told
 from suite.initializers import NotApplicable, initializer
 from suite.initializers.spending import spending
 from suite.sampler import generator
@@ -34,7 +35,10 @@ def start_of(run: Run, made: Problem, found: dict[tuple[str, int], Start]) -> St
     except UsageError:
         raise
     except Exception as error:
-        return Result(run, "failed", f"initializer {run.initializer}: {type(error).__name__}: {error}")
+        return Result(run, "failed", f"initializer {run.initializer}: {told(error)}")
+    if not isinstance(theta, Tensor):
+        got = type(theta).__name__
+        return Result(run, "failed", f"initializer {run.initializer}: theta must be a tensor [{made.size}], got {got}")
     if costs:
         found[key] = theta, costs  # what is drawn can be drawn again
     if theta.shape != (made.size,):
@@ -46,7 +50,9 @@ def start_of(run: Run, made: Problem, found: dict[tuple[str, int], Start]) -> St
 
 
 def _spent(run: Run, made: Problem) -> Start:
-    with spending() as spent:
+    with spending() as spent, torch.random.fork_rng(devices=[], enabled=":" in run.initializer):
+        if ":" in run.initializer:
+            torch.manual_seed(run.seed)  # should it not draw from the generator that it is given
         theta = initializer.build(parse(run.initializer))(made, generator(run.seed, "start"))
     return theta, spent.summary()
 

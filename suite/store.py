@@ -71,7 +71,7 @@ class Store:
         """The stored result of a run; None if there is none, or one that failed and should be tried again."""
         path = self.path(run)
         result = _attempt(_read, path) if path.exists() else None
-        return None if result is None or result.status == "failed" else result
+        return None if result is None or result.run != run or result.status == "failed" else result
 
     def __iter__(self) -> Iterator[Result]:
         """Every readable result, in the order of the files' names."""

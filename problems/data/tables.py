@@ -26,12 +26,21 @@ def resolve(file: str) -> Path:
     Raises:
         DataMissing: there is no such file; the message lists where it was looked for.
     """
-    given = Path(file).expanduser()
-    candidates = [given, *(root / given for root in roots())]
+    candidates = _candidates(file)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     raise DataMissing(f"{file}: no such file; looked for {', '.join(map(str, candidates))}")
+
+
+def is_file(file: str) -> bool:
+    """Whether :func:`resolve` finds one."""
+    return any(candidate.is_file() for candidate in _candidates(file))
+
+
+def _candidates(file: str) -> list[Path]:
+    given = Path(file).expanduser()
+    return [given, *(root / given for root in roots())]
 
 
 def read(file: str, target: str = "", *, words: bool = False) -> Table:
@@ -39,7 +48,7 @@ def read(file: str, target: str = "", *, words: bool = False) -> Table:
 
     * ``.csv``: a header line, numbers; the target is the named column, by default the last. With
       ``words`` it may also hold words, which become 0, 1, … in alphabetical order.
-    * ``.npz``: arrays ``x`` [n, ...] and ``y`` [n].
+    * ``.npz``: arrays ``x`` [n, ...] and ``y`` [n] or [n, 1].
     * ``.libsvm``, ``.svm``, or any other name: lines ``target index:value …``, indices from 1.
 
     Each may end in ``.gz`` or ``.xz``.
@@ -134,6 +143,7 @@ def _npz(path: Path, target: str) -> Table:
             x, y = x.astype(float), y.astype(float)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         raise error if isinstance(error, UsageError) else damaged(path, str(error)) from error
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if x.ndim < 1 or y.ndim != 1 or len(x) != len(y):
         raise damaged(path, f"needs x [n, ...] and y [n], has {x.shape} and {y.shape}")
     return x.reshape(len(x), -1), y

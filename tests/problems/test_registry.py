@@ -234,7 +234,7 @@ def test_a_broken_entry_point_is_said_and_passed_over(monkeypatch, capsys, packa
     said = capsys.readouterr().err
     assert "tool 'gone' (no_such_module_at_all:x) cannot be loaded: No module named" in said
     assert "tool 'odd'" in said
-    assert "is int 3, not a factory" in said
+    assert "is an int, 3, not a factory of a tool" in said
 
 
 def test_a_function_of_a_module(tools, package):
@@ -242,7 +242,7 @@ def test_a_function_of_a_module(tools, package):
     assert str(tools.bind("toolbox:wrench")) == "toolbox:wrench(size=1.0)"
     says("toolbox has no 'wrensh'; did you mean wrench?", tools.find, "toolbox:wrensh")
     says("no_such_box cannot be imported: ModuleNotFoundError", tools.find, "no_such_box:wrench")
-    says("toolbox:number is int 3, not a factory", tools.find, "toolbox:number")
+    says("toolbox:number is an int, 3, not a factory of a tool", tools.find, "toolbox:number")
 
 
 def user_file(tmp_path, text, name="mine.py"):
@@ -279,7 +279,7 @@ def test_a_registered_function_of_a_file_keeps_what_it_says(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1\ndef broken(:\n", "cannot be imported: SyntaxError: invalid syntax (mine.py, line 2) (line 2)"),
+        ("x = 1\ndef broken(:\n", "cannot be imported: SyntaxError: invalid syntax (line 2)"),
         ("x = 1\n\ny = 1 / 0\n", "cannot be imported: ZeroDivisionError: division by zero (line 3)"),
         ("import no_such_thing\n", "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing' (line 1)"),
         ("raise SystemExit(3)\n", "cannot be imported: SystemExit: 3 (line 1)"),
