@@ -54,6 +54,38 @@ def test_composes_or_says_why_not(outer: str, inner: str) -> None:
     assert not torch.equal(found[0], start()) or torch.equal(plain[0], start())  # it moves where the inner one does
 
 
+NEUTRAL = {
+    "clip": {"norm": 1e30},
+    "clip_value": {"value": 1e30},
+    "weight_decay": {"decay": 0.0},
+    "decoupled_decay": {"decay": 0.0},
+    "gradient_noise": {"eta": 1e-300},
+    "blocks": {"by": "+".join(piece.name for piece in bowl().layout)},
+    "polyak": {},
+    "lookahead": {"k": 1000},
+    "sam": {"rho": 1e-300},
+}
+SEARCHES = ("bfgs", "conjugate_gradients", "gradient_descent")
+
+
+@pytest.mark.parametrize("inner", [entry.name for entry in ENTRIES if not entry.wraps])
+def test_strategies_that_do_nothing_change_nothing(inner: str) -> None:
+    """At settings at which they are neutral, θ goes the inner optimizer's way."""
+    spec = tuned(example(optimizer.find(inner)), 0.3)
+    plain = trained(optimizer.build(spec), 4)[0]
+    assert set(NEUTRAL) == {entry.name for entry in STRATEGIES}
+    for outer, settings in NEUTRAL.items():
+        made = optimizer.bind(Spec(outer, (spec,), tuple(settings.items())))
+        if inner in SEARCHES and outer in ("blocks", "gradient_noise"):
+            continue  # which begin each search as if it were the first, for the loss may be another
+        if outer == "decoupled_decay" and inner.startswith("schedule_free"):
+            continue  # which is refused
+        found = trained(optimizer.build(made), 4)[0]
+        torch.testing.assert_close(
+            found, plain, rtol=1e-9, atol=1e-11, msg=lambda said, outer=outer: f"{outer}: {said}"
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("outer", "inner"), PAIRS)
 def test_lanes_of_the_composed_equal_the_run_alone(outer: str, inner: str) -> None:
