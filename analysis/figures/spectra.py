@@ -147,8 +147,9 @@ def _limit(panel: Panel, table: pd.DataFrame) -> None:
         return
     limit = table["stable_below"].astype(float).to_numpy()
     style: dict[str, Any] = {"color": panel.theme.muted, "fontsize": 8}
-    if limit.min() > FAR * max(largest):
-        panel.axis.text(0.02, 0.97, f"{LIMIT} ≥ {number(limit.min())}, above", va="top",
+    least = float(limit.min())
+    if least > FAR * max(largest):
+        panel.axis.text(0.02, 0.97, f"{LIMIT} ≥ {number(least)}, above", va="top",
                         transform=panel.axis.transAxes, **style)  # fmt: skip
         return
     panel.axis.plot(table["step"], limit, "--", lw=1, color=panel.theme.muted)

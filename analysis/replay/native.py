@@ -78,7 +78,8 @@ _FUSED = {aten.tanh_backward.default}  # which only a compiler can round as PyTo
 
 def supported(op: Op) -> bool:
     """Whether the chain compiler knows an operation, with these arguments."""
-    if op.func in _FUSED and (_form.get() in ("blocks", "kernels") or compiler() is None):
+    cuda = bool(op.outs) and op.outs[0].is_cuda  # which has a compiler of its own
+    if op.func in _FUSED and (_form.get() in ("blocks", "kernels") or (compiler() is None and not cuda)):
         return False
     if op.func not in _TEMPLATES or op.kwargs.get("alpha", 1) != 1 or len(op.args) > 3:
         return False

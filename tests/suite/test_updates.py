@@ -28,8 +28,12 @@ def test_each_array_that_must_move_counts_once(name, vectors):
     assert all(u.seconds > 0 and u.low <= u.ratio <= u.high for u in found)
 
 
+def _here():
+    return [form for form in FORMS if form != "compiled" or native.compiler() is not None]
+
+
 def test_the_forms_that_there_are_are_measured():
-    here = [form for form in FORMS if form != "compiled" or native.compiler() is not None]
+    here = _here()
     assert [u.form for u in measure("adam", D, seconds=0.02)] == here
     assert [u.form for u in measure("lion", D, seconds=0.02)] == [form for form in here if form in OURS]
     assert [u.form for u in measure("torch.Adam", D, seconds=0.02)] == ["kernels"]
@@ -86,9 +90,9 @@ def test_the_command_keeps_prints_and_draws(tmp_path):
     done = CliRunner().invoke(cli, [*ask, "--json", "--figure", str(tmp_path / "updates.svg")])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert {u["form"] for u in said["updates"]} == set(FORMS)
+    assert {u["form"] for u in said["updates"]} == set(_here())
     assert [s["optimizer"] for s in said["skipped"]] == ["lbfgs"]
-    assert len(load_updates(tmp_path)) == len(FORMS)
+    assert len(load_updates(tmp_path)) == len(_here())
     assert "<svg" in (tmp_path / "updates.svg").read_text()
     table = CliRunner().invoke(cli, ask).stdout
     assert "1,000 parameters in one vector" in table and "skipped: lbfgs: takes several gradients a step" in table
