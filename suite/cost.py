@@ -33,7 +33,7 @@ from suite.memory import Peak
 from suite.optimizers import optimizer
 from suite.plan import wants_all
 from suite.room import check_room
-from suite.stepping import SLOW, WARM, Stepper
+from suite.stepping import WARM, Stepper
 from suite.threads import one_thread
 
 PARTS = ("data", "forward", "backward", "curvature", "update", "measurement")
@@ -144,7 +144,7 @@ def measure(
         scout.scout(each)
     warmup, compilation = time.perf_counter() - began, native.spent.seconds - compiled
     plain = None
-    if scout.about < SLOW:
+    if not scout.slow:
         with Peak(device) as peak:  # the second time, when what a process loads once is loaded
             second = Stepper(made, spec, size)
             second.take(WARM)

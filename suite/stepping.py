@@ -29,7 +29,7 @@ from suite.sampler import generator
 WARM = 3  # steps after which what is made anew at first is there, and kernels of a GPU are captured
 BLOCK = 20  # steps, about, after which it starts again, for where it has converged a step costs less
 MOST = 60.0  # seconds of a block, for which a long cycle is cut short
-SLOW, LOADING = 1.0, 5.0  # seconds of a step, and of the first, from which it is not repeated for nothing
+SLOW, LOADING = 1.0, 5.0  # seconds of a step, and of a first or of recording, from which none is repeated for nothing
 CURVATURE = ("hvp", "ggn", "hessian", "factors")  # kinds of evaluations, beside values and gradients
 INSIDE = ("data", "value", "gradient", *CURVATURE)  # stretches of a step that are not the update's
 TURNS, LOOK = 7, 0.01  # of a forward pass and a gradient by themselves, and seconds of each
@@ -42,8 +42,9 @@ class Stepper:
     Args:
         clock: by which the parts of its steps are timed, and what they evaluate counted.
 
-    ``about`` is the seconds of a step, ``skipped`` how many of the first are not timed, and ``block`` how many are
-    taken after them before it starts again from there: :meth:`scout` finds out.
+    ``recording`` is the seconds that it took to make, ``about`` those of a step, ``skipped`` how many of the first
+    are not timed, and ``block`` how many are taken after them before it starts again from there: :meth:`scout`
+    finds out.
 
     Raises:
         UsageError: a step fails.
@@ -56,7 +57,9 @@ class Stepper:
         self.made, self.spec, self.size, self.clock = made, spec, size, clock
         self._flops: dict[str, int] = {}  # of an evaluation, by kind
         evaluator = Objective if clock is None else _timed(clock, self._flops)
+        began = time.perf_counter()
         self.lanes = lanes_of(made, [spec], theta, [0], size, "reshuffle", evaluator)
+        self.recording = time.perf_counter() - began
         self.cycle = optimizer.build(spec).needs.cycle
         self.about, self.skipped, self.block = 0.0, 0, self.cycle
         self._k, self._taken, self._worked = 0, 0, 0
@@ -108,6 +111,11 @@ class Stepper:
         stepper.take(scout.skipped - stepper._k)
         stepper._begin = [_kept(stepper.lanes.theta), _kept(stepper.lanes.state)]
         return stepper
+
+    @property
+    def slow(self) -> bool:
+        """Whether another costs more than it tells; beside such steps the clock's own time is nothing."""
+        return self.about > SLOW or self.recording > LOADING
 
     def take(self, steps: int) -> None:
         """Take steps that are not timed."""
@@ -163,8 +171,11 @@ class Stepper:
         return {name: self.clock.take(name) for name in (*INSIDE, "step", "measurement")}
 
     def forward_share(self) -> float:
-        """The forward pass's share of a gradient, from the two by themselves, by turns: the least that each takes."""
-        objective = Objective(self.made, 1, self.lanes.sampler.batch)
+        """The forward pass's share of a gradient, from the two by themselves, by turns: the least that each takes.
+
+        Recorded as steps are, unless that takes long, as of an LSTM of 784 steps (a minute).
+        """
+        objective = Objective(self.made, 1, self.lanes.sampler.batch, taped=self.recording < LOADING)
         theta = self.lanes.theta
         actions = {kind: objective.bind(kind, theta, carry=False)[0] for kind in ("value", "gradient")}
         least = dict.fromkeys(actions, float("inf"))
