@@ -55,6 +55,15 @@ BAD = {
             def update(g, s, t):
                 return (t - lr * g if g.norm() > 1 else t), s
             return first_order(lambda t: {}, update)""",
+    "begins at theta": """
+        from suite import Optimizer
+        def bad(lr=0.1):
+            def step(oracle, state, theta):
+                theta = theta - lr * state["g"]
+                return theta, {"g": oracle.gradient(theta)[1]}  # which it goes on from, wherever it is next
+            def init(oracle, theta):
+                return {"g": oracle.gradient(theta)[1]}
+            return Optimizer(init, step)""",
     "loss falls": "def bad(lr=0.1):\n    return first_order(lambda t: {}, lambda g, s, t: (t + lr * g, s))",
     "zero gradients": """
         def bad(lr=0.1):
@@ -69,7 +78,7 @@ TOLD = [
     (STEPPED + "t - lr * g)", "takes a step", "got Tensor"),
     (STEPPED + "((t - lr * g).sum(), s))", "takes a step", "theta of shape (8,), got ()"),
     (STEPPED + "(t - lr * g, {'h': t}))", "takes a step", "['h'] goes from nothing to (8,)"),
-    (STEPPED + "(t - lr * torch.randn_like(g), s))", "lifts to lanes", "it draws random numbers"),
+    (STEPPED + "(t - lr * torch.randn_like(g), s))", "pure", "random numbers come from suite.strategies.noise"),
     (STEPPED + "(t - lr * g if g.norm() > 1 else t, s))", "lifts to lanes", "mine.py, line 6"),
     (STEPPED + "(t - lr * g, s))", "bounds of lr", "annotate it as Positive"),
     (STEPPED + "(t - 1e-9 * lr * g, s))", "loss falls", "it has to halve; only one setting was tried"),

@@ -261,33 +261,59 @@ def test_scaled_conjugate_gradients_follow_mollers_algorithm():
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
-class Recording:
-    """An oracle that keeps the points at which it is asked for a gradient."""
+class Tilted:
+    """The oracle of L(θ) + bᵀθ."""
 
-    def __init__(self, oracle, points):
-        self.oracle, self.points = oracle, points
+    def __init__(self, oracle, b):
+        self.oracle, self.b = oracle, b
+
+    def value(self, theta):
+        return self.oracle.value(theta) + theta @ self.b
 
     def gradient(self, theta):
-        self.points.append(theta.clone())
-        return self.oracle.gradient(theta)
+        value, g = self.oracle.gradient(theta)
+        return value + theta @ self.b, g + self.b
 
     def among(self, active):
-        return Recording(self.oracle.among(active), self.points)
+        return Tilted(self.oracle.among(active), self.b)
 
     def __getattr__(self, name):
         return getattr(self.oracle, name)
 
 
-@pytest.mark.parametrize("entry", [entry.name for entry in optimizer if not entry.wraps])
-def test_every_optimizer_asks_for_a_gradient_where_theta_is(entry):
-    """And not where it left it, where something has moved it since."""
+def turned(entry, pretend=False):
+    """The cosine of the steps from where θ was moved to, on the loss and on one tilted to have the opposite gradient.
+
+    1 where there is no step on the loss itself, as of a search that goes on from an old gradient and finds nothing.
+
+    Args:
+        pretend: let the state say that θ was left there.
+    """
     made, bottom = optimizer.build(tuned(example(optimizer.find(entry)), 0.3)), bowl()
     oracle = LaneOracle(Objective(bottom, 1, tuple(t[None] for t in bottom.train.tensors), taped=False))
-    theta, asked = start(), []
+    theta = start()
     state = made.init(oracle, theta)
     for _ in range(3):
         theta, state = made.step(oracle, state, theta)
-    moved = theta + 100.0
-    made.step(Recording(oracle, asked), state, moved)
-    assert asked
-    assert float((asked[0] - moved).norm()) < 0.3 * float((asked[0] - theta).norm())
+    moved = theta + 10.0
+    if pretend:
+        state["at"] = moved
+    ways = [
+        made.step(Tilted(oracle, b), state, moved)[0] - moved
+        for b in (torch.zeros_like(moved), -2 * oracle.gradient(moved)[1])
+    ]
+    return float(torch.nn.functional.cosine_similarity(*ways, dim=0)) if ways[0].any() else 1.0
+
+
+OF_THETA = [entry.name for entry in optimizer if not entry.wraps and not optimizer.build(example(entry)).needs.averages]
+
+
+@pytest.mark.parametrize("entry", OF_THETA)
+def test_every_optimizer_goes_by_the_gradient_where_theta_is(entry):
+    """And not where it left it, where something has moved it since: another gradient, another step."""
+    assert turned(entry) < 0.9
+
+
+@pytest.mark.parametrize("entry", ["bfgs", "conjugate_gradients", "gradient_descent"])
+def test_a_search_that_went_on_from_an_old_gradient_would_be_found(entry):
+    assert turned(entry, pretend=True) > 0.99
