@@ -38,14 +38,10 @@ def test_values_outside_of_the_bounds():
 
 BAD = {
     "docstring": "def bad(lr=0.1):\n    return first_order(lambda t: {}, lambda g, s, t: (t - lr * g, s))",
-    "source": """
-        def bad(lr=0.1):
-            'It steps.'
-            return first_order(lambda t: {}, lambda g, s, t: (t - lr * g, s))""",
     "inputs untouched": """
         def bad(lr=0.1):
             return first_order(lambda t: {}, lambda g, s, t: (t.sub_(lr * g), s))""",
-    "reproducible": """
+    "pure": """
         def bad(lr=0.1):
             def update(g, s, t):
                 return t - lr * random.random() * g, s
@@ -55,15 +51,6 @@ BAD = {
             def update(g, s, t):
                 return (t - lr * g if g.norm() > 1 else t), s
             return first_order(lambda t: {}, update)""",
-    "begins at theta": """
-        from suite import Optimizer
-        def bad(lr=0.1):
-            def step(oracle, state, theta):
-                theta = theta - lr * state["g"]
-                return theta, {"g": oracle.gradient(theta)[1]}  # which it goes on from, wherever it is next
-            def init(oracle, theta):
-                return {"g": oracle.gradient(theta)[1]}
-            return Optimizer(init, step)""",
     "loss falls": "def bad(lr=0.1):\n    return first_order(lambda t: {}, lambda g, s, t: (t + lr * g, s))",
     "zero gradients": """
         def bad(lr=0.1):
