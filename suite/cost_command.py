@@ -230,7 +230,11 @@ def draw(costs: Sequence[Cost], file: str) -> None:
 
     from analysis.figures import Palette, beside, cost_bars
 
-    rows = [{"problem": c.problem, "optimizer": str(optimizer.short(parse(c.optimizer))), **c.parts} for c in costs]
+    rows = []
+    for c in costs:
+        each = c.seconds / sum(c.parts.values())  # a bar is as long as the step; its parts are the shares of their sum
+        parts = {part: each * seconds for part, seconds in c.parts.items()}
+        rows.append({"problem": c.problem, "optimizer": str(optimizer.short(parse(c.optimizer))), **parts})
     table = pd.DataFrame(rows)
     palette = Palette(table["optimizer"])
     charts = [

@@ -48,19 +48,27 @@ def _product() -> Any:
     return torch.ops.mkldnn._linear_pointwise.default
 
 
+def by_onednn(a: Tensor, b: Tensor) -> Tensor | None:
+    """a bᵀ from oneDNN; None where it is not here, or does not know numbers of this type."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return None
+    try:
+        product: Tensor = _product()(a, b, None, "none", [], "")
+    except RuntimeError:  # of float64, or another signature in another version of torch
+        return None
+    return product
+
+
 @cache
 def quicker() -> bool:
     """Whether oneDNN is here and clearly quicker; measured once, in a few milliseconds."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
     a = torch.full((256, 256), 0.5)
-    blas, onednn = [], []
-    try:
-        for _ in range(6):
-            blas.append(_seconds(lambda: torch.mm(a, a)))
-            onednn.append(_seconds(lambda: _product()(a, a, None, "none", [], "")))
-    except RuntimeError:  # another signature in another version of torch
+    if by_onednn(a, a) is None:
         return False
+    blas, onednn = [], []
+    for _ in range(6):
+        blas.append(_seconds(lambda: torch.mm(a, a)))
+        onednn.append(_seconds(lambda: by_onednn(a, a)))
     return min(blas) > WORTH * min(onednn)
 
 

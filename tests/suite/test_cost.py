@@ -11,10 +11,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from analysis import figures
 from problems.names import UsageError
 from suite import cost, room, stepping
 from suite.cli import cli
 from suite.cost import PARTS, measure, ratios
+from suite.cost_command import draw
 from suite.costs import load_costs, price, save
 from suite.engine import train
 from suite.spec import Run
@@ -250,3 +252,18 @@ def test_the_reference_costs_of_a_gpu_are_there_and_hold_together():
     long = costs.seconds > 2e-4  # see the folder's README of shorter ones
     assert long.sum() >= 10 and ((parts / costs.seconds)[long] - 1).abs().max() < 0.1
     assert {"compiled", "fused"} <= set(updates.form)
+
+
+def test_bars_are_as_long_as_the_steps(adam, monkeypatch, tmp_path):
+    drawn = []
+
+    def bars(table, **options):
+        drawn.append(table)
+        return cost_bars(table, **options)
+
+    cost_bars = figures.cost_bars
+    monkeypatch.setattr(figures, "cost_bars", bars)
+    draw([adam], str(tmp_path / "bars.svg"))
+    ((_, row),) = drawn[0].iterrows()
+    assert sum(row[part] for part in PARTS) == pytest.approx(adam.seconds)
+    assert row["update"] / row["data"] == pytest.approx(adam.parts["update"] / adam.parts["data"])

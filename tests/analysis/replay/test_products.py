@@ -32,3 +32,10 @@ def test_large_products_are_rerouted_where_that_is_asked_for(monkeypatch, rerout
             torch.testing.assert_close(found.double(), want, rtol=1e-5, atol=1e-3)
     exact = [torch.equal(x, y) for x, y in zip(tape.outputs, _function(a, b)(), strict=True)]
     assert reroute or all(exact), "unless it is asked for, the bits are those of torch.mm"
+
+
+def test_onednn_multiplies_or_is_not_there():
+    a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
+    known = products.by_onednn(a, b)
+    assert known is None or torch.equal(known, a @ b.T)
+    assert products.by_onednn(a.double(), b.double()) is None
