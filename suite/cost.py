@@ -39,6 +39,8 @@ from suite.threads import one_thread
 PARTS = ("data", "forward", "backward", "curvature", "update", "measurement")
 ROUNDS, FEW = 7, 3  # in so few when a step takes longer than a round was meant to
 PATIENCE = 30.0  # seconds after which no further round begins
+MANY = 4096  # examples at each step that are worth a word beforehand
+ENOUGH = 30.0  # seconds of a step from which the first ones are what is told
 LONG = 5.0  # seconds of measuring that are worth a word beforehand
 NOISY = 0.10  # interquartile range over median of the whole step from which a warning is due
 
@@ -139,6 +141,8 @@ def measure(
     size = _size(made, spec, batch_size)
     check_room(made, spec, size, device)
     each = seconds / ROUNDS / 2
+    if tell is not None and not size and len(made.train) >= MANY:
+        tell(f"all {len(made.train):,} examples at each step …")
     with Peak(device) as peak:
         scout = Stepper(made, spec, size, Clock(device))
         scout.scout(each)
@@ -239,6 +243,9 @@ def _rounds(
             time is nothing beside a slow step.
     """
     share = parted.forward_share()
+    if plain is None and parted.about > ENOUGH:
+        total, means = parted.told(share)
+        return [total], {part: [mean] for part, mean in means.items()}
     block = parted.block * parted.about
     rounds = FEW if block > each else ROUNDS
     expected = min(rounds * block * (1 if plain is None else 2), PATIENCE + block)

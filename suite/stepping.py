@@ -26,7 +26,7 @@ from suite.objective import Objective
 from suite.optimizers import optimizer
 from suite.sampler import generator
 
-WARM = 3  # steps after which what is made anew at first is there, and kernels of a GPU are captured
+WARM = 4  # steps after which what is made anew at first is there, and kernels of a GPU are captured
 BLOCK = 20  # steps, about, after which it starts again, for where it has converged a step costs less
 MOST = 60.0  # seconds of a block, for which a long cycle is cut short
 SLOW, LOADING = 1.0, 5.0  # seconds of a step, and of a first or of recording, from which none is repeated for nothing
@@ -65,11 +65,13 @@ class Stepper:
         self._k, self._taken, self._worked = 0, 0, 0
         self._called: Counter[str] = Counter()
         self._begin: list[Callable[[], Any]] = []
+        self._since = 0, Counter(self.lanes.calls()[0])
         self._losses = theta.new_zeros(1000, 1)
         self._step, self._record = self.lanes.step, self._note
         if clock is not None:
             self.lanes.sampler.fill = clock.timed("data", self.lanes.sampler.fill)  # type: ignore[method-assign]
             self._step, self._record = clock.timed("step", self._step), clock.timed("measurement", self._record)
+            self.forget()  # what setting up evaluates is no step's
 
     def _note(self, loss: Tensor) -> None:
         self._losses[self._k % 1000].copy_(loss)
@@ -141,18 +143,28 @@ class Stepper:
         """
         assert self.clock is not None
         blocks = max(1, round(seconds / self.about / self.block))
-        self._watch()
-        before = self.lanes.calls()[0].copy()
+        self.forget()
         for _ in range(blocks):
             self.restart()
             for k in range(self.block):
                 if k % AHEAD == 0:
                     self.clock.delay()
                 self.step()
-        steps = blocks * self.block
+        return self.told(share)
+
+    def forget(self) -> None:
+        """Let what is told next be of the steps from here on."""
+        self._watch()
+        self._since = self._k, self.lanes.calls()[0].copy()
+
+    def told(self, share: float) -> tuple[float, dict[str, float]]:
+        """Of the steps since :meth:`forget`, or since the first: as :meth:`parts`."""
+        assert self.clock is not None
         took = self._watch()
+        before, called = self._since
+        steps = self._k - before
         self._taken += steps
-        self._called += self.lanes.calls()[0] - before
+        self._called += self.lanes.calls()[0] - called
         self._worked += sum(self._flops.get(name, 0) * count for name, (_, count) in took.items())
         spent = {name: total / steps for name, (total, _) in took.items()}
         watching = sum(took[name][1] for name in INSIDE) * (self.clock.inside + self.clock.around) / steps
@@ -259,8 +271,10 @@ class _Flops(TorchDispatchMode):
 def held(state: Any) -> list[Tensor]:
     """The tensors of an optimizer's state, those that a torch optimizer holds for its parameters included."""
     if isinstance(state, torch.optim.Optimizer):
-        values = [value for each in state.state.values() for value in each.values()]
-        return held([value if isinstance(value, Tensor) else getattr(value, "__dict__", value) for value in values])
+        own = [
+            value for each in state.state.values() for value in (each.values() if isinstance(each, dict) else [each])
+        ]
+        return held([value if isinstance(value, Tensor) else getattr(value, "__dict__", value) for value in own])
     if is_dataclass(state):
         return held(vars(state))
     if isinstance(state, dict):

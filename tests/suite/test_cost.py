@@ -96,6 +96,23 @@ def test_the_state_is_the_optimizers_alone():
     assert measure("digits_mlp", "torch.SGD(lr=0.1)", seconds=0.1).state == 0
 
 
+def test_states_of_every_form_are_seen_and_come_back():
+    """zoo's SPAM counts its steps beside the states of parameters; others keep objects of their own there."""
+
+    class Odd(torch.optim.SGD):
+        pass
+
+    parameter, loose = torch.nn.Parameter(torch.ones(3)), type("Loose", (), {})()
+    loose.root = torch.zeros(2, 2)
+    state = Odd([parameter], lr=0.1)
+    state.state[parameter] = {"m": torch.ones(3), "loose": loose}
+    state.state["steps"] = 7
+    assert sorted(t.numel() for t in stepping.held([{"optimizer": state}])) == [3, 4]
+    give = stepping._kept({"pair": (torch.ones(2), 1), "optimizer": state})
+    state.state[parameter]["m"].zero_()
+    assert give()["optimizer"].state[parameter]["m"].tolist() == [1, 1, 1]
+
+
 def test_slow_steps_are_few_and_said(monkeypatch):
     monkeypatch.setattr(stepping, "LOADING", 0.0)
     for limit in ("LONG", "PATIENCE"):
@@ -106,6 +123,12 @@ def test_slow_steps_are_few_and_said(monkeypatch):
     assert 0 < sum(found.parts.values()) <= found.seconds  # one and the same step
     (words,) = told
     assert words.startswith("a step takes ")
+    monkeypatch.setattr(cost, "MANY", 100)
+    found = measure("linear_regression", "lbfgs", seconds=1e-5, tell=told.append)
+    assert told[1] == "all 1,000 examples at each step …"
+    monkeypatch.setattr(cost, "ENOUGH", 0.0)
+    first = measure("linear_regression", "lbfgs", seconds=1e-5)
+    assert first.rounds == 1 and first.calls["gradient"] >= 1 and first.flops >= found.flops
 
 
 def test_a_step_that_fails_is_said():
