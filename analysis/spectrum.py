@@ -80,7 +80,7 @@ def spectrum(
             allows, up to 1000. Each counts twice, for its product is held too.
         most: products after which a search ends unfinished.
         method: ``lanczos``, ``dense`` (all D eigenvalues, by D products), or ``auto``: dense for D
-            up to 256, or up to 4096 where the density would take as many products.
+            up to 256, or up to 4096 where the density would take as many products or a quarter of all is wanted.
         on_progress: told what is being done, now and then.
 
     Raises:
@@ -99,6 +99,7 @@ def spectrum(
         raise CurvatureError(f"curvature: method must be auto, dense or lanczos, got {method!r}")
     before = found.products
     small = found.size <= SMALL or (density and found.size <= min(DENSE, probes * steps))
+    small |= found.size <= DENSE and 4 * max(top + bottom, magnitude) >= found.size
     if method == "dense" or (method == "auto" and small):
         made = _dense(found, wanted, density, on_progress)
     else:

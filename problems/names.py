@@ -65,7 +65,14 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_CONSTANTS = {"True": True, "False": False, "None": None, "inf": float("inf"), "-inf": -float("inf")}
+_CONSTANTS = {
+    "True": True,
+    "False": False,
+    "None": None,
+    "inf": float("inf"),
+    "-inf": -float("inf"),
+    "nan": float("nan"),
+}
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
@@ -172,6 +179,8 @@ def parse(text: str) -> Spec:
 
 def parse_list(text: str, *, exactly_one: bool = False) -> list[Spec]:
     """Read specs separated by commas: ``adam, sgd(lr=0.1), mine.py:Mine``."""
+    if not text.strip():
+        raise UsageError(f"{text!r}: expected a name such as adam(lr=0.001), found nothing")
     parser = _Parser(text)
     try:
         specs = [_spec(parser.item(), text)]

@@ -83,14 +83,18 @@ class Parameter:
     def _number(self, say: str, value: Any) -> float | int:
         whole = self.kind in ("integer", "integers")
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value % 1):
-            raise UsageError(f"{say} {'a whole number' if whole else 'a number'}, got {render(value)}")
+            raise UsageError(f"{say} {'a whole number' if whole else 'a number'}, got {_shown(value)}")
         endless = abs(value) == math.inf and self.bound is None  # someone else's setting, whose default it may be
         if not (abs(value) <= sys.float_info.max or endless):
-            raise UsageError(f"{say} finite, got {render(value)}")
+            raise UsageError(f"{say} finite, got {_shown(value)}")
         value = int(value) if whole else float(value)
         if isinstance(self.bound, Bound) and value not in self.bound:
             raise UsageError(f"{say} {self.bound}, got {value:g}")
         return value
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, float) else render(value)
 
 
 def _annotation(parameter: inspect.Parameter, namespace: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ import click
 
 from problems.names import UsageError
 from suite import __version__
+from suite.options import DATA, Finite
 
 KINDS = [
     "problems",
@@ -73,6 +74,8 @@ def _told(error: Exception) -> str:
         return str(error)
     if os.environ.get("SUITE_DEBUG"):
         traceback.print_exception(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the output'}: {error.strerror}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     return f"inside the suite: {type(error).__name__}: {error} ({place}); SUITE_DEBUG=1 shows the whole traceback"
@@ -88,27 +91,10 @@ def cli() -> None:
     """
 
 
-def _data_folder(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
-    """Look for data there, in this process and in those that it starts."""
-    if folder is not None:
-        if not Path(folder).is_dir():
-            raise UsageError(f"data: {folder} is not a folder")
-        os.environ["SUITE_DATA"] = str(Path(folder).resolve())
-
-
-_DATA = click.option(
-    "--data",
-    metavar="DIR",
-    callback=_data_folder,
-    expose_value=False,
-    help="Where data sets are.  [default: SUITE_DATA]",
-)
-
-
 def _shared(command: Any) -> Any:
     """The options that commands which train have in common."""
     options = (
-        _DATA,
+        DATA,
         click.option("--device", default="cpu", show_default=True, help="Where to train, such as cpu or cuda."),
         click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
         click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are kept."),
@@ -179,8 +165,8 @@ def run(**options: Any) -> None:
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
 @click.option("--device", default="cpu", show_default=True, help="Where to measure, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@_DATA
-@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="To spend on each, about.")
+@DATA
+@click.option("--seconds", type=Finite(0.1), default=2.0, show_default=True, help="To spend on each, about.")
 @click.option("--compare", nargs=2, metavar="A B", help="How much more a step of A costs than one of B, by turns.")
 @click.option("--update", metavar="NAMES", help="Only the updates of these, or of all, on one flat vector.")
 @click.option("--sizes", default="1e4,1e5,1e6,1e7", show_default=True, help="Numbers of parameters for --update.")
@@ -213,7 +199,7 @@ def cost(**options: Any) -> None:
 @click.option("--split", default="train", show_default=True, help="Whose examples: train, valid or test.")
 @click.option("--examples", type=click.IntRange(0), default=0, help="Only the first so many.  [default: all]")
 @click.option("--chunk", type=click.IntRange(1), help="Examples at a time; bounds memory.  [default: 1024]")
-@click.option("--tol", type=float, default=1e-6, show_default=True, help="Residual, relative to the largest.")
+@click.option("--tol", type=Finite(), default=1e-6, show_default=True, help="Residual, relative to the largest.")
 @click.option("--basis", type=click.IntRange(1), help="Vectors held.  [default: as memory allows]")
 @click.option("--probes", type=click.IntRange(1), default=10, show_default=True, help="Of the density.")
 @click.option("--lanczos-steps", type=click.IntRange(1), default=100, show_default=True, help="Of each probe.")
@@ -224,7 +210,7 @@ def cost(**options: Any) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the start, the minibatches and the probes.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@_DATA
+@DATA
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where spectra are kept.")
 @click.option("--figure", metavar="FILE", help="Spectra, and their course, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -240,7 +226,7 @@ def spectrum(**options: Any) -> None:
 @click.argument("problem")
 @click.argument("optimizer")
 @click.option("--probes", default="gradient_norm", show_default=True, metavar="NAMES", help="What is measured.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many, from --seed on.")
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many, from --seed on.")
 @click.option("--at", metavar="STEPS", help="Rows of the table: 0,100,1000, or log:1000.  [default: log:LAST]")
 @click.option("--window", type=click.IntRange(1), help="Steps of the figure's running mean.  [default: a 40th of all]")
 @click.option("--figure", metavar="FILE", help="Every measurement, and running means, as .svg, .png or .pdf.")
@@ -271,7 +257,7 @@ def trace(**options: Any) -> None:
 @click.option("--steps", type=click.IntRange(0), help="Of training.  [default: the problem's]")
 @click.option("--points", type=click.IntRange(3), help="Of training.  [default: 25, of critical 9]")
 @click.option("--count", type=click.IntRange(3), help="Places along each direction.  [default: 61, of planes 25]")
-@click.option("--span", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Of slices.")
+@click.option("--span", type=Finite(0, min_open=True), default=1.0, show_default=True, help="Of slices.")
 @click.option("--split", default="train", show_default=True, help="Whose examples: train, valid or test.")
 @click.option("--examples", type=click.IntRange(0), default=0, help="Only the first so many.  [default: all]")
 @click.option("--chunk", type=click.IntRange(1), help="Examples at a time; bounds memory.  [default: 1024]")
@@ -281,7 +267,7 @@ def trace(**options: Any) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws start, minibatches and directions.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cpu or cuda.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: float32; critical: float64]")
-@_DATA
+@DATA
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where looks are kept.")
 @click.option("--figure", metavar="FILE", help="As .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -300,7 +286,7 @@ def landscape(**options: Any) -> None:
 
 @cli.command()
 @click.argument("name")
-@_DATA
+@DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(**options: Any) -> None:
@@ -375,7 +361,7 @@ def list_names(kind: str | None, full: bool, as_json: bool) -> None:
 
 
 @cli.group(invoke_without_command=True)
-@_DATA
+@DATA
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def data(ctx: click.Context, as_json: bool) -> None:
@@ -387,6 +373,7 @@ def data(ctx: click.Context, as_json: bool) -> None:
 
 
 @data.command()
+@DATA
 @click.argument("names", nargs=-1, required=True)
 def fetch(names: tuple[str, ...]) -> None:
     """Bring data sets onto this machine, unless they are there."""

@@ -127,6 +127,8 @@ def one_run(
     epoch = steps_per_epoch(made, size)
     if steps is not None and epochs is not None:
         raise UsageError("run: give --steps or --epochs, not both")
+    if epochs is not None and epochs < 0:
+        raise UsageError(f"run: epochs must be >= 0, got {epochs}")
     if steps is None:
         steps = (made.epochs if epochs is None else epochs) * epoch
     every = {None: default_eval_every(made, size, steps), "epoch": epoch}.get(eval_every) or _whole(eval_every)

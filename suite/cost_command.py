@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ from suite import export, tables
 from suite.costs import save
 from suite.environment import check_device
 from suite.optimizers import optimizer
+from suite.options import need_figure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +59,7 @@ def cost(
     import sys
 
     check_device(device)
-    if figure is not None and Path(figure).suffix.lower() not in (".svg", ".png", ".pdf"):
-        raise UsageError(f"cost: figure must end in .svg, .png or .pdf, got {figure!r}")
+    need_figure("cost", figure)
     if update is not None:
         return _update(update, problems, compare, sizes=sizes, dtype=dtype, device=device, seconds=seconds,
                        results=results, figure=figure, as_json=as_json, quiet=quiet)  # fmt: skip

@@ -21,6 +21,7 @@ from problems.names import UsageError, parse
 from problems.problem import Problem, problem
 from suite.initializers import NotApplicable, initializer
 from suite.lanes import lanes_of
+from suite.memory import free
 from suite.optimizers import optimizer
 from suite.sampler import check_size, generator
 from suite.stability import rate, stable_below
@@ -176,7 +177,10 @@ def along(
         UsageError: what was asked cannot be had; the loss is not finite, or random.
     """
     made = training.made()
+    _need_room(made, options.get("method"))
     for step, theta in points(training, steps, made):
+        if not theta.isfinite().all():
+            raise UsageError(f"spectrum: {training.optimizer} diverged before step {step}; name earlier steps")
         with told():
             whole = seen.objective(made, theta)
             whole.check_repeatable()
@@ -188,6 +192,15 @@ def along(
                 found = spectrum(MATRICES[matrix](block), on_progress=say, **options)
                 limits = rate(training.optimizer, step), stable_below(training.optimizer, step)
                 yield Moment(step, matrix, layer, loss, gradient, found, *limits, classes(made, theta))
+
+
+def _need_room(made: Problem, method: str | None) -> None:
+    need, room = 4 * 8 * made.size**2, free("cpu")  # the matrix, its eigenvectors and two products, in float64
+    if method == "dense" and room is not None and need > room:
+        raise UsageError(
+            f"spectrum: a dense matrix of {made.size:,} rows takes about {need / 1e9:.0f} GB, and {room / 1e9:.0f} are "
+            "free; --method lanczos finds its ends"
+        )
 
 
 def _at(where: str, on_progress: Callable[[str], None], said: str) -> None:

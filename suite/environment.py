@@ -65,7 +65,7 @@ def check_device(name: str) -> str:
     import torch
 
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()
     except Exception as error:  # each kind of device refuses with an error of its own
         first = (str(error).splitlines() or [type(error).__name__])[0]
         if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():

@@ -46,7 +46,8 @@ class Headline:
     arrivals: Mapping[str, TimeToTarget]
 
     def __str__(self) -> str:
-        shown = f"{self.measure} {number(self.estimate.value)}{_interval(self.estimate)} (n = {self.estimate.n})"
+        value = number(self.estimate.value) if math.isfinite(self.estimate.value) else "diverged"
+        shown = f"{self.measure} {value}{_interval(self.estimate)} (n = {self.estimate.n})"
         return f"{self.problem}: {self._rank()}; {shown}{self._margin()}; {self._cost()}"
 
     def _rank(self) -> str:
@@ -125,7 +126,8 @@ def _lead(task: Task, best: Row, other: Row) -> Estimate | None:
 
 
 def _interval(estimate: Estimate) -> str:
-    return "" if math.isnan(estimate.low) else f" [{number(estimate.low)}, {number(estimate.high)}]"
+    told = not math.isnan(estimate.low) and (math.isfinite(estimate.low) or math.isfinite(estimate.high))
+    return "" if not told else f" [{number(estimate.low)}, {number(estimate.high)}]"
 
 
 def _spent(clock: str, found: TimeToTarget) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,13 +12,13 @@ import click
 from analysis.numbers import number
 from problems.names import UsageError
 from suite.environment import check_device
+from suite.options import need_figure
 
 if TYPE_CHECKING:
     from analysis.critical import Critical
     from analysis.objective import Objective
     from suite.curvature import Training
 
-FORMATS = (".svg", ".png", ".pdf")
 POINTS = {"critical": 9}  # of training, from each of which some seconds are searched
 ROOM = 0.15  # of the trajectory's extent, seen around it
 
@@ -56,10 +55,11 @@ def landscape(
     quiet: bool,
 ) -> int:
     """Look, keep and show; the exit code."""
-    if figure is not None and Path(figure).suffix.lower() not in FORMATS:
-        raise UsageError(f"landscape: figure must end in {', '.join(FORMATS)}, got {figure!r}")
+    need_figure("landscape", figure)
     if kind in ("line", "path") and optimizer is None:
         raise UsageError(f"landscape: {kind} needs an optimizer, whose training it shows")
+    if kind in ("line", "path") and steps == 0:
+        raise UsageError(f"landscape: {kind} needs --steps of at least 1, for it shows training, got 0")
     check_device(device)
     from suite import curvature, export, landscapes, tables
     from suite.environment import environment

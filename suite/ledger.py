@@ -54,6 +54,8 @@ class Ledger:
             StoreError: a result cannot be stored; those before it are.
         """
         missing = self.missing(runs)
+        if missing:
+            self.store.ready()
         failed: Results = {}
 
         def keep(result: Result) -> None:

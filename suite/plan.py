@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from analysis.statistics import Better
 
 TUNING_SEEDS = (1_000_000, 1_000_001)  # far from the evaluation seeds 0, 1, 2, …
+MOST = 100_000  # trials, and seeds: to write down so many runs takes seconds
 EVALUATIONS = 20  # of a run that is reported: the resolution of its steps to target
 OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam"
 INITIALIZERS = "default, glorot_normal"
@@ -192,6 +193,8 @@ def plan(question: Question) -> Plan:
     for name, value in (("seeds", question.seeds), ("trials", question.trials)):
         if value < 1:
             raise UsageError(f"compare: {name} must be >= 1, got {value}")
+        if value > MOST:
+            raise UsageError(f"compare: {name} must be at most {MOST:,}, got {value:,}")
     check_device(question.device)
     question = replace(question, probes=canonical(question.probes))
     if question.stop:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from problems.names import UsageError
 from suite.environment import check_device, environment
+from suite.options import need_figure
 
 if TYPE_CHECKING:
     from analysis.density import Interval
     from analysis.lanczos import Eigenpairs
     from suite.curvature import Moment
 
-FORMATS = (".svg", ".png", ".pdf")
 KEPT = ("top", "bottom", "density", "probes", "steps", "method")  # options by which stored spectra are told apart
 
 
@@ -47,8 +46,7 @@ def spectrum(
     """Measure and show; the exit code."""
     at_steps = steps_of(at)
     names = [name.strip() for name in matrix.split(",")]
-    if figure is not None and Path(figure).suffix.lower() not in FORMATS:
-        raise UsageError(f"spectrum: figure must end in {', '.join(FORMATS)}, got {figure!r}")
+    need_figure("spectrum", figure)
     check_device(device)
     from suite import curvature, export, spectra, tables
     from suite.threads import one_thread

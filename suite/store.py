@@ -9,8 +9,10 @@ systems do not keep.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 import time
 import uuid
 import warnings
@@ -62,9 +64,26 @@ class Store:
             self.runs.mkdir(parents=True, exist_ok=True)
             _write(_table(result), target)
         except OSError as error:
+            full = "free some space or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
             raise StoreError(
-                f"{target} cannot be written: {error.strerror or error}. What was stored before is kept; free some "
-                "space or name another folder with --results, and the same command goes on from there"
+                f"{target} cannot be written: {error.strerror or error}. What was stored before is kept; {full}"
+                "name another folder with --results, and the same command goes on from there"
+            ) from error
+
+    def ready(self) -> None:
+        """Make the folder, and see that files can be written to it, before anything is trained.
+
+        Raises:
+            StoreError: they cannot.
+        """
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.runs):
+                pass
+        except OSError as error:
+            why = error.strerror or error
+            raise StoreError(
+                f"results: {self.folder} cannot be written to: {why}; name another with --results"
             ) from error
 
     def find(self, run: Run) -> Result | None:

@@ -118,7 +118,7 @@ def len_of_tuning(plan: Plan) -> str:
 
     tried = max(contestant.budget for contestant in plan.contestants)
     how = "" if plan.question.search == "auto" else f", {plan.question.search} search"
-    return f"{tried} trials x {len(TUNING_SEEDS)} seeds{how}"
+    return f"{tried} trial{'s' if tried != 1 else ''} x {len(TUNING_SEEDS)} seeds{how}"
 
 
 def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from problems.names import UsageError
+from suite.options import need_figure
 from suite.spec import Result
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMATS = (".svg", ".png", ".pdf")
 
 
 def trace(
@@ -37,10 +35,11 @@ def trace(
 
     if not asked["probes"].strip():
         raise UsageError("trace: probes must name what to measure, such as gradient_norm (python -m suite list probes)")
-    if figure is not None and Path(figure).suffix.lower() not in FORMATS:
-        raise UsageError(f"trace: figure must end in {', '.join(FORMATS)}, got {figure!r}")
+    need_figure("trace", figure)
     first = one_run(**asked)
     steps = steps_of(at or f"log:{first.steps}")
+    if steps[-1] > first.steps:
+        raise UsageError(f"trace: at must be steps up to the last, {first.steps}, got {steps[-1]}")
     found = _obtained([replace(first, seed=first.seed + i) for i in range(seeds)], results, force, quiet)
     table = frame(found)
     wide = window or max(1, first.steps // 40)

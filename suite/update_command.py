@@ -88,7 +88,7 @@ def _counts(text: str) -> list[int]:
             count = float(word)
         except ValueError:
             count = 0.0
-        if count < 1 or count != int(count) or count > 1e9:
+        if not 1 <= count <= 1e9 or count % 1:
             raise UsageError(f"cost: sizes must be whole numbers from 1 to 1e9 such as 1e4,1e6, got {word.strip()!r}")
         found.append(int(count))
     return found

@@ -25,8 +25,10 @@ def report(*, results: str, out: str | None, open_it: bool) -> int:
     from analysis.report import render
     from suite.reporting.page import page
 
-    text = render(page(_evidence(results)))
     path = Path(out) if out else Path(results) / "report.html"
+    if path.is_dir():
+        raise UsageError(f"report: out must be a file, and {path} is a folder; write {path / 'report.html'}")
+    text = render(page(_evidence(results)))
     _write(path, text.encode())
     click.echo(path)
     if open_it and not webbrowser.open(path.resolve().as_uri()):
@@ -91,7 +93,7 @@ def _frame(evidence: Evidence, kind: str) -> pd.DataFrame:
     if kind in ("verdicts", "scaling"):
         found = every(evidence)
         frames = [c.verdicts() for c in found] if kind == "verdicts" else [one.frame() for one in series(found)]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        return pd.DataFrame([row for frame in frames for row in frame.to_dict("records")])
     return {"costs": evidence.costs, "spectra": evidence.spectra, "runs": evidence.runs}[kind]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -312,7 +313,14 @@ def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame, palette: Palet
 
 
 def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
-    """All figures of a folder, each with a name of its own."""
+    """All figures of a folder, each with a name of its own: the second of a name ends in 2."""
+    seen: Counter[str] = Counter()
+    for chart in _every(evidence, contests, palette):
+        seen[chart.name] += 1
+        yield chart if seen[chart.name] == 1 else replace(chart, name=f"{chart.name}-{seen[chart.name]}")
+
+
+def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
     latest = newest(contests)
     if len(latest) > 1:
         yield from profile(latest, palette).values()

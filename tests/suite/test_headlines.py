@@ -74,6 +74,9 @@ def test_what_cannot_be_told_or_was_not_reached_is_said(tmp_path: Path) -> None:
     assert missed.endswith("valid_accuracy >= 0.9990 not reached in 40 steps (0 of 9 runs did)")
     alone = sentence(outcome(tmp_path / "one", replace(QUESTION, optimizers="adam")))
     assert "is alone" in alone and "ahead" not in alone
+    none = FakeEngine(loss=lambda run: math.inf if run.seed < 9 else bowl(run))
+    nowhere = sentence(outcome(tmp_path / "none", replace(QUESTION, optimizers="adam"), none))
+    assert "is alone; test_accuracy diverged (n = 9)" in nowhere and "inf" not in nowhere
     two = FakeEngine(loss=lambda run: math.inf if run.optimizer.startswith("sgd") and run.seed < 9 else bowl(run))
     diverged = sentence(outcome(tmp_path / "two", replace(QUESTION, optimizers="adam, sgd"), two))
     assert "is better than the other" in diverged and "ahead of sgd lr=0.01 from default by inf" in diverged

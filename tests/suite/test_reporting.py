@@ -161,6 +161,21 @@ def test_every_figure_is_a_file(results: Path, tmp_path: Path, form: str, start:
             ET.parse(file)
 
 
+def test_figures_of_two_comparisons_on_one_problem_have_names_of_their_own(tmp_path: Path) -> None:
+    from analysis.figures import Palette
+    from suite.reporting import contests, figures
+    from suite.reporting.evidence import Evidence
+
+    made_up(tmp_path, "digits_mlp")
+    made_up(tmp_path, "digits_mlp", target="0.9")
+    evidence = Evidence.read(str(tmp_path))
+    found = contests.every(evidence)
+    assert len(found) == 2
+    names = [chart.name for chart in figures.every(evidence, found, Palette(dict.fromkeys(evidence.names())))]
+    assert len(names) == len(set(names))
+    assert {"digits-mlp-tuning", "digits-mlp-tuning-2"} <= set(names)
+
+
 # tables ---------------------------------------------------------------------------------
 
 

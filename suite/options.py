@@ -1,0 +1,63 @@
+"""Answers to what several commands ask alike, refused before the work begins."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from problems.names import UsageError
+
+FIGURES = (".svg", ".png", ".pdf")
+
+
+class Finite(click.FloatRange):
+    """A number in a range, which inf and nan are not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
+
+
+def need_figure(command: str, figure: str | None) -> None:
+    """Refuse a figure's file that could not be written at the end, and make its folder.
+
+    Raises:
+        UsageError: another ending, or no such folder can be made.
+    """
+    if figure is None:
+        return
+    path = Path(figure)
+    if path.suffix.lower() not in FIGURES:
+        raise UsageError(f"{command}: figure must end in {', '.join(FIGURES)}, got {figure!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{command}: {figure} cannot be written: {error.strerror or error}") from error
+    if not path.stat().st_size:
+        path.unlink()
+
+
+def _data_folder(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+    """Look for data there, in this process and in those that it starts."""
+    if folder is not None:
+        if not folder or not Path(folder).is_dir():
+            raise UsageError(f"data: {folder or repr(folder)} is not a folder")
+        os.environ["SUITE_DATA"] = str(Path(folder).resolve())
+
+
+DATA = click.option(
+    "--data",
+    metavar="DIR",
+    callback=_data_folder,
+    expose_value=False,
+    help="Where data sets are.  [default: SUITE_DATA]",
+)
