@@ -261,8 +261,16 @@ def of_module(
         reduction: what ``loss`` does over a batch; taken from ``loss.reduction`` where it has one.
 
     Raises:
-        CurvatureError: dropout or batch statistics are on, so the loss is no function of θ.
+        CurvatureError: dropout or batch statistics are on, so the loss is no function of θ; it is no module, or
+            there are no targets.
     """
+    if not isinstance(module, nn.Module):
+        raise CurvatureError(f"curvature: a module must be a torch.nn.Module, got {type(module).__name__}")
+    if isinstance(data, Tensor):
+        shape = tuple(data.shape)
+        raise CurvatureError(
+            f"curvature: data must be (x, y), or an iterable of such pairs, got a tensor of shape {shape}"
+        )
     _refuse_randomness(module)
     chunks, weights = chunked(data, chunk, reduction or str(getattr(loss, "reduction", "mean")))
     named = dict(module.named_parameters())

@@ -107,7 +107,9 @@ def _data(split: Data | Sequence[Any], who: str) -> Data:
         if bad.any():
             which = "targets" if at == len(data.tensors) - 1 else "inputs"
             count, first = int(bad.sum()), int(bad.nonzero()[0])
-            raise UsageError(f"{who}: {count} examples have {which} that are not finite, the first is example {first}")
+            raise UsageError(
+                f"{who}: {which} of {count} of {len(tensor)} examples are not finite, first of example {first}"
+            )
     return data
 
 

@@ -170,6 +170,9 @@ class Registry(Generic[T]):
         except Exception as error:
             print(f"{self.kind} {point.name!r} ({point.value}) cannot be loaded: {error}", file=sys.stderr)
 
+    def __repr__(self) -> str:
+        return f"<registry of {self.plural}: names() gives them, @{self.kind}(...) adds one>"
+
     def __iter__(self) -> Iterator[Entry[T]]:
         self._load()
         return iter(self._entries[name] for name in sorted(self._entries))

@@ -41,46 +41,63 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _there(results: str) -> str:
+    """The name of a folder of results that exists, be it empty.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    from pathlib import Path
+
+    if not Path(results).is_dir():
+        raise UsageError(f"{results}: no such folder of results; python -m suite compare makes one")
+    return results
+
+
 def load(results: str = "results") -> Any:
     """The results of a folder as two tidy pandas frames: see :func:`suite.store.load`."""
     from suite.store import load
 
-    return load(results)
+    return load(_there(results))
 
 
 def load_costs(results: str = "results") -> Any:
     """The measured costs of a folder as a pandas frame: see :func:`suite.costs.load_costs`."""
     from suite.costs import load_costs
 
-    return load_costs(results)
+    return load_costs(_there(results))
 
 
 def load_spectra(results: str = "results") -> Any:
     """The measured spectra of a folder as a pandas frame: see :func:`suite.spectra.load_spectra`."""
     from suite.spectra import load_spectra
 
-    return load_spectra(results)
+    return load_spectra(_there(results))
 
 
 def load_landscapes(results: str = "results") -> list[dict[str, Any]]:
     """The looks at loss surfaces of a folder: see :mod:`suite.landscapes`."""
     from suite.landscapes import load_landscapes
 
-    return load_landscapes(results)
+    return load_landscapes(_there(results))
 
 
 def load_updates(results: str = "results") -> Any:
     """The measured updates of a folder as a pandas frame: see :func:`suite.update_command.load_updates`."""
     from suite.update_command import load_updates
 
-    return load_updates(results)
+    return load_updates(_there(results))
 
 
 def load_comparisons(results: str = "results") -> list[dict[str, Any]]:
     """The comparisons of a folder, newest first: see :mod:`suite.comparisons`."""
     from suite.comparisons import load
 
-    return load(results)
+    return load(_there(results))
 
 
 def price(traces: Any, costs: Any, runs: Any) -> Any:

@@ -106,3 +106,15 @@ def test_degenerate_gradients():
         noise(of_function(lambda t, b: (b[0] @ t).sum(), torch.ones(2), (torch.ones(3, 2),)))
     with pytest.raises(CurvatureError, match="the loss is nan"):
         slope(of_function(lambda t: t.sum() * np.nan, torch.ones(2)))
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "words"),
+    [
+        (None, (torch.ones(4, 3), torch.ones(4, 1)), "a module must be a torch.nn.Module, got NoneType"),
+        (torch.nn.Linear(3, 1), torch.ones(4, 3), r"data must be \(x, y\), .* got a tensor of shape \(4, 3\)"),
+    ],
+)
+def test_what_is_no_module_or_has_no_targets_is_said(module, data, words):
+    with pytest.raises(CurvatureError, match=words):
+        of_module(module, torch.nn.MSELoss(), data)

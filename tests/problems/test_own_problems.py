@@ -39,7 +39,7 @@ def net(*, inputs=5, outputs=2, inplace=False):
             net(),
             functional.cross_entropy,
             (X.where(X[3, 1] != X, torch.nan), LABELS),
-            "1 examples have inputs",
+            "train: inputs of 1 of 40 examples are not finite, first of example 3",
         ),
         (net(), functional.cross_entropy, X, r"must be \(inputs, targets\), got one tensor of shape \(40, 5\)"),
         (lambda x: x, functional.cross_entropy, (X, LABELS), "a module must be a torch.nn.Module"),

@@ -193,3 +193,33 @@ def test_load_of_an_empty_store_and_of_none(tmp_path: Path) -> None:
     assert list(traces.columns) == ["run", "step", "measure", "value"]
     with pytest.raises(UsageError, match="no such folder of results"):
         suite.load(tmp_path / "nothing")
+
+
+LOADERS = ("load", "load_comparisons", "load_costs", "load_landscapes", "load_spectra", "load_updates")
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_what_loads_results_says_where_there_are_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"nowhere: no such folder of results"):
+        getattr(suite, name)(str(tmp_path / "nowhere"))
+    assert len(getattr(suite, name)(str(tmp_path))) == (2 if name == "load" else 0)  # two empty tables
+
+
+def test_the_package_shows_what_it_offers_and_nothing_else() -> None:
+    assert dir(suite) == sorted(suite.__all__)
+    assert repr(suite.optimizer).startswith("<registry of optimizers: names()")
+
+
+@pytest.mark.parametrize("how", ["runs is a file", "no folder can be made"])
+def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_trained(tmp_path: Path, how: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    folder = tmp_path / "taken" if how == "runs is a file" else tmp_path / "taken" / "below"
+    with pytest.raises(StoreError, match=r"cannot be written to: .*; name another with --results"):
+        Store(folder).ready()
+
+
+def test_a_result_of_another_run_under_a_runs_name_is_not_taken_for_its_own(store: Store) -> None:
+    saved, other = result(), result(seed=1)
+    store.save(saved)
+    store.path(saved.run).rename(store.path(other.run))
+    assert store.find(other.run) is None
