@@ -38,9 +38,14 @@ def tick(value: float) -> str:
     return power if times == "1" else f"-{power}" if times == "-1" else f"{times}·{power}"
 
 
+def three(value: float) -> str:
+    """Three digits, or all before the point: ``0.00332``, ``84.1``, ``9,644``."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 def duration(seconds: float) -> str:
     """Three digits and a unit: ``164 µs``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if abs(seconds) >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+            return f"{three(seconds / size)} {unit}"
+    return f"{three(seconds * 1e9)} ns"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analysis.numbers import duration
+from analysis.numbers import duration, three
 from problems.names import Spec, UsageError, parse, parse_list
 from problems.problem import problem
 from suite import export, tables
@@ -77,7 +77,7 @@ def cost(
     else:
         show(tables.console(sys.stdout), costs)
         for one in skipped:
-            click.echo(f"skipped: {one['reason']}")
+            click.echo(f"skipped: {one['optimizer']} on {one['problem']}: {one['reason']}")
     if figure is not None:
         draw(costs, figure)
     return 0
@@ -103,6 +103,7 @@ def _measured(
 
     costs: list[Cost] = []
     skipped: list[dict[str, str]] = []
+    refused: list[UsageError] = []
     for at, text in itertools.product(named, texts):
         names = {"problem": str(problem.short(at)), "optimizer": str(optimizer.short(text))}
         if not quiet:
@@ -110,13 +111,22 @@ def _measured(
         tell = None if quiet else (lambda words: click.echo(f"  {words}", err=True))
         try:
             costs.append(measure(at, text, seconds=seconds, tell=tell, **settings))
-        except UsageError as reason:
-            skipped.append({**names, "reason": str(reason)})
+        except UsageError as error:
+            refused.append(error)
+            skipped.append({**names, "reason": _reason(error, at, text)})
         else:
             save(costs[-1], results)
     if not costs:
-        raise UsageError("; ".join(one["reason"] for one in skipped))
+        raise UsageError("; ".join(dict.fromkeys(map(str, refused))))
     return costs, skipped
+
+
+def _reason(error: UsageError, at: Spec, text: Spec) -> str:
+    """What an error says, without the names of those that are named before it."""
+    said = str(error)
+    for named in (f"{text.name} on {at.name}: ", f"{text.name}: ", f"{at.name}: "):
+        said = said.removeprefix(named)
+    return said
 
 
 def _compare(
@@ -194,14 +204,15 @@ def _work(costs: Sequence[Cost]) -> str:
     """What the evaluations of a step compute, and how near to the machine's peak they come."""
     if not any(c.flops for c in costs):
         return "no matrix products"
-    flops = _range([c.flops / 1e6 for c in costs], ",.4g")
-    shares = _range([100 * c.flops_share for c in costs], ".0f")
-    return f"{flops} Mflop a step, at {shares} % of this machine's matrix-product peak"
+    unit, size = ("Gflop", 1e9) if max(c.flops for c in costs) >= 1e10 else ("Mflop", 1e6)
+    flops = _range([three(c.flops / size) for c in sorted(costs, key=lambda c: c.flops)])
+    shares = _range([f"{100 * share:.0f}" for share in sorted(c.flops_share for c in costs)])
+    return f"{flops} {unit} a step, at {shares} % of this machine's matrix-product peak"
 
 
-def _range(values: Sequence[float], form: str) -> str:
-    ends = dict.fromkeys(format(value, form) for value in (min(values), max(values)))
-    return " to ".join(ends)
+def _range(values: Sequence[str]) -> str:
+    """From the first to the last."""
+    return " to ".join(dict.fromkeys((values[0], values[-1])))
 
 
 def _kinds(costs: Sequence[Cost]) -> list[str]:
@@ -214,13 +225,14 @@ def _kinds(costs: Sequence[Cost]) -> list[str]:
 def _cells(c: Cost, parts: Sequence[str]) -> list[str]:
     whole = sum(c.parts.values())
     shares = [f"{100 * c.parts[part] / whole:.0f}" for part in parts]
-    step = f"{duration(c.seconds)} ± {duration(c.spread)}{' ~' if c.noisy else ''}"
+    spread = f"± {duration(c.spread)}{' ~' if c.noisy else ''}" if c.rounds > 1 else "once"
+    step = f"{duration(c.seconds)} {spread}"
     compared = c.traffic / c.bandwidth > LEAST_FLOOR and c.bandwidth_share > 0
     floor = f"{1 / c.bandwidth_share:.1f}" if compared else "-"
-    memory = "-" if c.memory is None else f"{c.memory / 1e6:.3g}"
-    counts = [f"{c.calls[kind]:.3g} {letter}" for kind, (letter, _) in KINDS.items() if c.calls.get(kind)]
+    memory = "-" if c.memory is None else three(c.memory / 1e6)
+    counts = [f"{three(c.calls[kind])} {letter}" for kind, (letter, _) in KINDS.items() if c.calls.get(kind)]
     evaluations = " + ".join(counts) or "-"
-    return [str(optimizer.short(parse(c.optimizer))), step, *shares, evaluations, f"{c.state:.3g}", floor, memory]
+    return [str(optimizer.short(parse(c.optimizer))), step, *shares, evaluations, three(c.state), floor, memory]
 
 
 def draw(costs: Sequence[Cost], file: str) -> None:

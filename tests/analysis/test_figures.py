@@ -18,7 +18,7 @@ from analysis import figures
 from analysis.figures import DARK, LIGHT, Chart, Palette, Theme
 from analysis.figures.labels import spread
 from analysis.figures.style import spans_decades
-from analysis.numbers import duration, plain, tick
+from analysis.numbers import duration, plain, three, tick
 
 NAMES = ["sgd", "momentum", "adam", "clip(sgd(lr=0.1), norm=1)"]
 STEPS = list(range(0, 101, 20))
@@ -290,4 +290,6 @@ def test_ticks(value: float, said: str) -> None:
 
 def test_durations_and_plain_numbers() -> None:
     assert [duration(s) for s in (2.5, 0.0321, 1.64e-4, 3e-9)] == ["2.5 s", "32.1 ms", "164 µs", "3 ns"]
+    assert [duration(s) for s in (0.9997, 1234.5)] == ["1,000 ms", "1,234 s"]
+    assert [three(v) for v in (0.00332, 84.13, 999.6, 9644.0)] == ["0.00332", "84.1", "1,000", "9,644"]
     assert [plain(v) for v in (100.0, 0.25, 7, "x")] == ["100", "0.2500", "7", "x"]

@@ -193,6 +193,8 @@ def test_what_is_refused_is_passed_over_with_its_reason(tmp_path):
     assert done.exit_code == 0 and [c["optimizer"] for c in found["costs"]] == ["sgd(lr=0.01)"]
     assert [(one["optimizer"], one["problem"]) for one in found["skipped"]] == [("kfac", "quadratic")]
     assert "no Kronecker factors" in found["skipped"][0]["reason"]
+    told = CliRunner().invoke(cli, ask[:-1]).stdout
+    assert "skipped: kfac on quadratic: theta belongs to no linear layer" in told
     alone = CliRunner().invoke(cli, ["cost", "quadratic", "kfac", "--results", str(tmp_path)])
     assert alone.exit_code == 2 and "no Kronecker factors" in alone.output
 
