@@ -131,12 +131,12 @@ def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:
 
 
 def _columns(headings: Sequence[str], numbers: bool = False) -> Table:
-    """An empty table without lines; numbers stand to the right."""
+    """An empty table without lines; numbers stand to the right. What a narrow terminal has no room for goes below."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if numbers and i else "left")
+        table.add_column(heading, justify="right" if numbers and i else "left", overflow="fold")
     return table
 
 

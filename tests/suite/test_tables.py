@@ -82,6 +82,15 @@ def test_a_comparison_fits_the_terminal(tmp_path: Path, width: int, starts: str)
         assert number(row.final["test_loss"].value) in text
 
 
+def test_a_terminal_of_40_columns_loses_nothing(tmp_path: Path) -> None:
+    outcome = compare(plan(QUESTION), Ledger(Store(tmp_path), train=FakeEngine()), lambda phase, runs: lambda p: None)
+    to = screen(40)
+    show_comparison(to, outcome)
+    lines = printed(to).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert not any("…" in line for line in lines)
+
+
 def test_what_is_no_terminal_gets_whole_lines(tmp_path: Path) -> None:
     outcome = compare(plan(QUESTION), Ledger(Store(tmp_path), train=FakeEngine()), lambda phase, runs: lambda p: None)
     file = io.StringIO()
