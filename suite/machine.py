@@ -21,11 +21,9 @@ MATRIX = 1024  # a square product of this size runs at a processor's peak
 COPY = 1 << 26  # bytes, more than the caches hold
 
 
-def timer(action: Callable[[], Any], before: Callable[[], Any] | None = None) -> Timer:
-    """A timer of torch's for a call, with one thread; ``before`` each block of calls something else is done."""
-    if before is None:
-        return Timer("action()", globals={"action": action}, num_threads=1)
-    return Timer("action()", setup="before()", globals={"action": action, "before": before}, num_threads=1)
+def timer(action: Callable[[], Any]) -> Timer:
+    """A timer of torch's for a call, with one thread."""
+    return Timer("action()", globals={"action": action}, num_threads=1)
 
 
 def device_seconds(
@@ -37,33 +35,42 @@ def device_seconds(
 ) -> float:
     """Median seconds of a call, measured for about ``seconds``.
 
-    A processor is timed by torch's blocked autorange, or once where that takes ``seconds`` already. An
+    A processor is timed by torch's blocked autorange, or call by call where something has to be done between two. An
     accelerator is timed by its own events, a pair around as many calls as take a millisecond or two, so that
     launching goes on while it works, as in a training loop; its clocks are left alone.
 
     Args:
         cold: before each call on an accelerator, which is then timed by itself, overwrite more than its L2
             cache holds, so that it does not find there what the one before it left.
-        before: done before each block of calls, outside the time; on an accelerator once.
+        before: done before each call, outside the time.
     """
-    if before is not None:
-        before()
     if not device.startswith("cuda"):
-        began = time.perf_counter()
-        action()
-        once = time.perf_counter() - began
-        return once if once >= seconds else timer(action, before).blocked_autorange(min_run_time=seconds).median
+        if before is None:
+            return timer(action).blocked_autorange(min_run_time=seconds).median
+        return statistics.median(_by_calls(action, seconds, before))
     scratch = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
     for _ in range(5):  # kernels are captured at the third call
         action()
-    calls = 1 if cold else max(1, round(2e-3 / _between(action, 1, device)))
+    calls = 1 if cold or before else max(1, round(2e-3 / _between(action, 1, device)))
     times: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds or len(times) < 5:
+        if before is not None:
+            before()
         if cold:
             scratch.zero_()
         times.append(_between(action, calls, device) / calls)
     return statistics.median(times)
+
+
+def _by_calls(action: Callable[[], Any], seconds: float, before: Callable[[], Any]) -> list[float]:
+    times: list[float] = []
+    while sum(times) < seconds:
+        before()
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return times
 
 
 def glance(action: Callable[[], Any], device: str, seconds: float) -> float:

@@ -132,8 +132,10 @@ class Stepper:
             _, self.lanes.state = (give() for give in self._begin)
 
     def seconds(self, device: str, each: float) -> float:
-        """Of a step, measured for so long."""
-        return device_seconds(self.run, device, each, before=self.restart) / self.block
+        """Of a step, measured for so long, where the timed ones begin; each time anew where they may differ in cost."""
+        self.restart()
+        again = None if self.lanes.uniform and self.about < each else self.restart
+        return device_seconds(self.run, device, each, before=again) / self.block
 
     def parts(self, seconds: float, share: float) -> tuple[float, dict[str, float]]:
         """Mean seconds of a step and of each of its parts, from as many steps as take so long.

@@ -19,6 +19,7 @@ from suite.cost import PARTS, measure, ratios
 from suite.cost_command import draw
 from suite.costs import load_costs, price, save
 from suite.engine import train
+from suite.machine import device_seconds
 from suite.spec import Run
 from suite.store import Store, StoreError, load
 
@@ -87,6 +88,12 @@ def test_steps_are_taken_again_before_the_method_has_converged(text):
     """20 steps solve it, after which a step of theirs asks for nothing, or once whether that is still so."""
     found = measure("linear_regression", text, batch_size=0, seconds=0.1)
     assert found.calls["gradient"] >= (5 if "torch" in text else 1)
+
+
+def test_what_a_call_spoils_is_mended_before_each():
+    done = []
+    found = device_seconds(lambda: done.append("call"), "cpu", 1e-5, before=lambda: done.append("before"))
+    assert found > 0 and done == ["before", "call"] * (len(done) // 2)
 
 
 def test_the_state_is_the_optimizers_alone():
@@ -224,7 +231,7 @@ def test_the_command_prints_json_a_table_and_a_figure(tmp_path):
     ("words", "message"),
     [
         (["nothing", "sgd"], "unknown problem 'nothing'"),
-        (["digits_mlp", "sgd", "--figure", "parts.txt"], "figure must end in .svg, .png or .pdf"),
+        (["digits_mlp", "sgd", "--figure", "parts.txt"], "figure must end in .svg, .png"),
         (["digits_mlp", "sgd", "--device", "nowhere"], "device must be one that torch can use here"),
         pytest.param(["digits_mlp", "sgd", "--device", "cuda"], "no CUDA device", marks=NO_CUDA),
         pytest.param(["--update", "sgd", "--device", "cuda"], "no CUDA device", marks=NO_CUDA),
