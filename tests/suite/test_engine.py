@@ -74,7 +74,7 @@ def test_a_diverged_lane_is_frozen_and_disturbs_no_other():
         ("wrong_shape", "failed", "step must return theta of shape (863,)"),
         ("not_a_number", "diverged", "not finite at step 1"),
         ("looks", "done", ""),
-        ("forgets", "failed", "state of the form that init gave"),
+        ("forgets", "failed", "form that init gave"),
     ],
 )
 def test_odd_optimizers_end_in_a_named_status(text, status, words):
