@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PROBLEMS = "digits_mlp,quadratic_deep"
 OPTIMIZERS = "sgd,momentum,adagrad,rmsprop,adam"
-BARS = ("data", "forward", "backward", "curvature", "update")
 COLUMNS = 3  # of panels in a figure
 LEAST_FLOOR = 1e-5  # seconds that the update's bytes must take: of less, the calls are all of its cost
 SHORT = {"measurement": "measure"}
@@ -239,18 +238,18 @@ def draw(costs: Sequence[Cost], file: str) -> None:
     """Bars of the parts of a step, one panel for each problem."""
     import pandas as pd
 
-    from analysis.figures import Palette, beside, cost_bars
+    from analysis import figures
 
     rows = []
     for c in costs:
-        each = c.seconds / sum(c.parts.values())  # a bar is as long as the step; its parts are the shares of their sum
-        parts = {part: each * seconds for part, seconds in c.parts.items()}
+        each = c.seconds / sum(c.parts[part] for part in figures.PARTS)  # a bar is as long as the step
+        parts = {part: each * c.parts[part] for part in figures.PARTS}
         rows.append({"problem": c.problem, "optimizer": str(optimizer.short(parse(c.optimizer))), **parts})
     table = pd.DataFrame(rows)
-    palette = Palette(table["optimizer"])
+    palette = figures.Palette(table["optimizer"])
     charts = [
-        cost_bars(own, parts=BARS, title=str(problem.short(parse(str(name)))), palette=palette)
+        figures.cost_bars(own, title=str(problem.short(parse(str(name)))), palette=palette)
         for name, own in table.groupby("problem", sort=False)
     ]
     size = max((chart.size for chart in charts), key=max)
-    beside("costs", "What a step costs", charts, size=size, columns=min(COLUMNS, len(charts))).save(file)
+    figures.beside("costs", "What a step costs", charts, size=size, columns=min(COLUMNS, len(charts))).save(file)

@@ -5,7 +5,7 @@ saved (``chart.save("curves.pdf")``), shown in a notebook, or put into a page. A
 empty table says that there is nothing to show, and why.
 """
 
-from analysis.figures.bars import cost_bars
+from analysis.figures.bars import PARTS, cost_bars
 from analysis.figures.chart import FORMATS, Chart, Inline, Panel, beside
 from analysis.figures.curves import learning_curves, performance_profile, sensitivity, tuning_curves
 from analysis.figures.heatmap import heat_map
@@ -18,6 +18,7 @@ __all__ = [
     "DARK",
     "FORMATS",
     "LIGHT",
+    "PARTS",
     "Chart",
     "Inline",
     "Line",

@@ -15,6 +15,7 @@ from analysis.numbers import duration
 if TYPE_CHECKING:
     import pandas as pd
 
+PARTS = ("data", "forward", "backward", "curvature", "update")  # of a step
 OWN = "update"  # the part that is the optimizer's own, in its colour; the others are the gradient's
 SHADES = {"data": 0.18, "forward": 0.34, "backward": 0.55, "curvature": 0.8, "measurement": 0.10}
 WIDTH, ROW, FRAME = 4.2, 0.3, 0.95  # inches
@@ -25,7 +26,7 @@ APART = 20.0  # longest over shortest step from which bars are all of one length
 def cost_bars(
     table: pd.DataFrame,
     *,
-    parts: Sequence[str] = ("data", "forward", "backward", "update"),
+    parts: Sequence[str] = PARTS,
     name: str = "costs",
     title: str = "What a step costs",
     palette: Palette | None = None,
@@ -37,10 +38,11 @@ def cost_bars(
     Args:
         table: columns ``optimizer``, one of seconds for each part; ``spread``, if it is there, is
             the interquartile range of the whole step.
-        parts: from left to right.
+        parts: from left to right; those that the table does not have are left out.
 
     Where the longest step is more than 20 times the shortest, bars show each part's share of its own step.
     """
+    parts = [part for part in parts if part in table]
     draw = partial(_draw, table=table, parts=parts, why_empty=why_empty)
     bent = "curvature" in parts and "curvature" in table and bool((table["curvature"] > 0).any())
     size = (WIDTH + BENT * bent, FRAME + ROW * max(len(table), 3))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures import (
+    PARTS,
     Chart,
     Line,
     Palette,
@@ -31,7 +32,6 @@ from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
 from suite.reporting.scaling import scaling_charts, series
 
-SHOWN = ("data", "forward", "backward", "curvature", "update")  # parts of a step
 THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
 
 
@@ -230,7 +230,7 @@ def costs(evidence: Evidence, palette: Palette) -> dict[str, list[Chart]]:
 def _parts(own: pd.DataFrame) -> pd.DataFrame:
     """The seconds of each part: its share of all parts, of the seconds of the whole step."""
     own = own.sort_values("seconds")
-    parts = own[[f"parts.{part}" for part in SHOWN]].rename(columns=lambda c: c.partition(".")[2])
+    parts = own[[f"parts.{part}" for part in PARTS]].rename(columns=lambda c: c.partition(".")[2])
     return own[["optimizer"]].join(parts.mul(own["seconds"] / parts.sum(axis=1), axis=0)).assign(spread=own["spread"])
 
 

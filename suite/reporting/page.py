@@ -226,18 +226,23 @@ def _facts(evidence: Evidence) -> list[Block]:
     return blocks
 
 
-def _machines(evidence: Evidence) -> Iterator[list[tuple[str, str]]]:
-    """What runs were made on, told apart by all but the commit."""
-    columns = [str(c) for c in evidence.runs if str(c).startswith("environment.")]
-    own = [c for c in columns if c != "environment.commit"]
+def _machines(evidence: Evidence, kinds: Sequence[str] = ("runs", "costs")) -> Iterator[list[tuple[str, str]]]:
+    """What runs were made on, and costs measured, told apart by all but the commit."""
+    import pandas as pd
+
+    frames = [getattr(evidence, kind).filter(like="environment.").assign(kind=kind) for kind in kinds]
+    table = pd.concat([frame for frame in frames if len(frame)] or frames)
+    own = [str(c) for c in table if c not in ("environment.commit", "kind")]
     if not own:
         return
-    for _, group in evidence.runs.groupby(own, dropna=False, sort=False):
+    table = table.reindex(columns=[*own, "environment.commit", "kind"])
+    for _, group in table.groupby(own, dropna=False, sort=False):
         items = [(c.partition(".")[2], str(group[c].iloc[0])) for c in own]
         commits = [
             str(c)[:10] + ("+dirty" if "+" in str(c) else "") for c in group["environment.commit"].dropna().unique()
         ]
-        yield [*items, ("commit", ", ".join(commits[:5]) or "unknown"), ("runs", f"{len(group):,}")]
+        counts = [(kind, f"{n:,}") for kind in kinds if (n := int((group["kind"] == kind).sum()))]
+        yield [*items, ("commit", ", ".join(commits[:5]) or "unknown"), *counts]
 
 
 def _notes(evidence: Evidence) -> list[str]:
@@ -245,7 +250,7 @@ def _notes(evidence: Evidence) -> list[str]:
     left = len(evidence.comparisons) - len(evidence.compared)
     if left:
         notes.append(f"{_count(left, 'earlier comparison')} left out: a later one takes in all of their rows.")
-    machines = len(list(_machines(evidence)))
+    machines = len(list(_machines(evidence, ("runs",))))
     if machines > 1:
         notes.append(
             f"The runs were made on {machines} machines or sets of versions; those of one comparison are pooled."

@@ -297,5 +297,5 @@ def test_bars_are_as_long_as_the_steps(adam, monkeypatch, tmp_path):
     monkeypatch.setattr(figures, "cost_bars", bars)
     draw([adam], str(tmp_path / "bars.svg"))
     ((_, row),) = drawn[0].iterrows()
-    assert sum(row[part] for part in PARTS) == pytest.approx(adam.seconds)
+    assert sum(row[part] for part in figures.PARTS) == pytest.approx(adam.seconds)
     assert row["update"] / row["data"] == pytest.approx(adam.parts["update"] / adam.parts["data"])

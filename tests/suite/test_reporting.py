@@ -20,8 +20,10 @@ from fake_engine import bowl
 from reported import NAMES, Timed, made_up
 
 import suite
+from analysis.figures import PARTS, Palette
 from analysis.report import Cell, Column, Table, forms
 from suite.cli import cli
+from suite.reporting import figures
 from suite.reporting.contests import MEASURED, contests
 from suite.reporting.evidence import Evidence
 from suite.spec import Run
@@ -113,6 +115,20 @@ def test_no_results_is_said(tmp_path: Path, command: str) -> None:
     done = call(command, "--results", str(tmp_path / "nowhere"))
     assert done.exit_code == 2
     assert "no such folder of results" in done.stderr
+
+
+def test_bars_have_the_curvature_that_a_step_asks_for(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "costs", tmp_path / "costs")
+    for file in (tmp_path / "costs").glob("*.json"):
+        cost = json.loads(file.read_text())
+        file.write_text(json.dumps({**cost, "parts": {**cost["parts"], "curvature": 2 * cost["seconds"]}}))
+    ((chart,),) = figures.costs(Evidence.read(str(tmp_path)), Palette(())).values()
+    table = chart.table.set_index("optimizer")
+    assert table.loc["adam", "curvature"] == pytest.approx(2 / 3 * 1e-4)
+    assert table.loc["adam", list(PARTS)].sum() == pytest.approx(1e-4)
+    page = tmp_path / "page.html"
+    call("report", "--results", str(tmp_path), "--out", str(page))
+    assert "curvature" in page.read_text() and "The machine" in page.read_text()
 
 
 def test_costs_or_spectra_alone_make_a_page(results: Path, tmp_path: Path) -> None:
