@@ -89,10 +89,12 @@ class Stepper:
     def scout(self, each: float) -> None:
         """Take the first steps, and settle which are timed: whole cycles, as many as fit into ``each`` seconds.
 
-        Those after the first few; or, where θ stops moving in one of the first, those until it does.
+        Those after the first few; or, where θ stops moving in one of the first, those until it does. Where steps may
+        differ in cost, none that was not looked at.
         """
         moved, spent = True, 0.0
-        while moved and (self._k < WARM or (self._k < BLOCK and spent < 2 * each)):
+        enough = 2 * each if self.lanes.uniform else max(2 * each, SLOW)
+        while moved and (self._k < WARM or (self._k < WARM + BLOCK and spent < enough)):
             before, began = self.lanes.theta.clone(), time.perf_counter()
             self.take(1)
             self.about = time.perf_counter() - began
@@ -105,6 +107,8 @@ class Stepper:
         self.skipped = min(self._k, WARM)
         if not moved:
             self.skipped, self.block = 0, max(1, min(self.block, self._k - 1))
+        elif not self.lanes.uniform and self.cycle == 1:
+            self.block = max(1, min(self.block, self._k - self.skipped))
 
     def settled(self, scout: Stepper) -> Stepper:
         """This one where the timed steps begin, as a scout has settled; another if it has gone further."""
