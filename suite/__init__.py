@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from problems import UsageError, linear_range, log_range, problem
@@ -25,6 +26,7 @@ __all__ = [
     "Unit",
     "UsageError",
     "bias",
+    "compare",
     "first_order",
     "initializer",
     "linear_range",
@@ -56,6 +58,45 @@ def _there(results: str) -> str:
     if not Path(results).is_dir():
         raise UsageError(f"{results}: no such folder of results; python -m suite compare makes one")
     return results
+
+
+def compare(
+    problems: str | Sequence[str] = "",
+    optimizers: str | Sequence[str] | None = None,
+    initializers: str | Sequence[str] | None = None,
+    *,
+    results: str = "results",
+    jobs: int = 1,
+    force: bool = False,
+    quiet: bool = False,
+    **asked: Any,
+) -> Any:
+    """Tune optimizers, evaluate the best settings on fresh seeds, and judge: what ``python -m suite compare`` does.
+
+    Runs that ``results`` has already are not trained again, and what was trained is kept there at once.
+
+    Args:
+        problems, optimizers, initializers: names with their settings, in one text or several; those of
+            the command line unless given.
+        jobs: processes to train in; a script that asks for more than one must guard its entry by
+            ``if __name__ == "__main__":``.
+        force: train anew what is there.
+        asked: any other field of :class:`suite.plan.Question`: ``trials``, ``seeds``, ``steps``, ``batch_size``,
+            ``search``, ``target``, ``device``, ``dtype``, ``stop``, ``timed``, ``probes``.
+
+    Returns:
+        The verdicts as a pandas frame, best first by problem: ``optimizer``, ``settings``, ``initializer``,
+        ``verdict``, ``p``, final values with their intervals, ``steps_to_target``, …; a sentence for each
+        problem in ``attrs["headlines"]``.
+
+    Raises:
+        UsageError: an unknown name, a setting out of bounds, missing data.
+    """
+    from suite.program import compare
+
+    lists = {"problems": problems, "optimizers": optimizers, "initializers": initializers}
+    given = {name: value for name, value in lists.items() if value}
+    return compare(results, jobs, force, quiet, **given, **asked)
 
 
 def load(results: str = "results") -> Any:

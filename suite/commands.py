@@ -10,11 +10,11 @@ import click
 from problems.names import UsageError, parse
 from problems.problem import Problem, problem
 from suite import comparisons, export, tables
-from suite.compare import compare as compare_plan
 from suite.environment import check_device, cores
 from suite.estimate import seconds
 from suite.ledger import Ledger
 from suite.optimizers import optimizer as optimizers
+from suite.outcome import compare as compare_plan
 from suite.plan import Plan, Question, default_eval_every, plan, steps_per_epoch, wants_all
 from suite.progress import Display
 from suite.spec import Run

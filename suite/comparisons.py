@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from suite import records
 
 if TYPE_CHECKING:
-    from suite.compare import Comparison, Row
+    from suite.outcome import Comparison, Row
     from suite.tuning import Trial
 
 FOLDER = "comparisons"

@@ -20,7 +20,7 @@ from suite.schedules import schedule
 from suite.stopping import stop
 
 if TYPE_CHECKING:
-    from suite.compare import Comparison, Row
+    from suite.outcome import Comparison, Row
     from suite.plan import Plan, Task
 
 REGISTRIES: dict[str, Registry[Any]] = {

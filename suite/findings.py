@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.statistics import Better
-    from suite.compare import Comparison, Row
+    from suite.outcome import Comparison, Row
     from suite.plan import Task
 
 WITHIN = 0.05  # of the best counts as good

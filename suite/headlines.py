@@ -12,7 +12,7 @@ from suite.arrivals import PRICED, TIMED
 
 if TYPE_CHECKING:
     from analysis.statistics import Estimate, TimeToTarget, Verdict
-    from suite.compare import Row
+    from suite.outcome import Row
     from suite.plan import Task
 
 

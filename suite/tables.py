@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from suite.compare import Comparison, Row
+    from suite.outcome import Comparison, Row
     from suite.plan import Plan, Task
     from suite.spec import Result
 

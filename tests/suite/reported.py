@@ -9,8 +9,8 @@ import numpy as np
 from fake_engine import FakeEngine
 
 from suite import comparisons, records
-from suite.compare import compare
 from suite.ledger import Ledger
+from suite.outcome import compare
 from suite.plan import Question, plan
 from suite.spec import Result, Run
 from suite.store import Store

@@ -10,8 +10,8 @@ import pytest
 from fake_engine import FakeEngine, bowl
 
 from problems.names import UsageError, parse
-from suite.compare import Comparison, compare
 from suite.ledger import Ledger
+from suite.outcome import Comparison, compare
 from suite.plan import TUNING_SEEDS, Question, default_eval_every, plan
 from suite.spec import Run
 from suite.store import Store

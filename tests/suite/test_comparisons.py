@@ -9,8 +9,8 @@ from fake_engine import FakeEngine
 
 import suite
 from suite import comparisons, records
-from suite.compare import Comparison, compare
 from suite.ledger import Ledger
+from suite.outcome import Comparison, compare
 from suite.plan import Question, plan
 from suite.store import Store, StoreError
 

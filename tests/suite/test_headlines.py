@@ -13,10 +13,10 @@ from fake_engine import FakeEngine, bowl
 from analysis.figures import Palette
 from suite import comparisons, export
 from suite.cli import cli
-from suite.compare import Comparison, compare
 from suite.findings import findings, lines
 from suite.headlines import headline
 from suite.ledger import Ledger
+from suite.outcome import Comparison, compare
 from suite.plan import Question, plan
 from suite.reporting.contests import every, times
 from suite.reporting.evidence import Evidence

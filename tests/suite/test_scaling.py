@@ -15,8 +15,8 @@ from fake_engine import FakeEngine
 from problems.names import parse
 from suite import comparisons
 from suite.cli import cli
-from suite.compare import compare
 from suite.ledger import Ledger
+from suite.outcome import compare
 from suite.plan import Question, plan
 from suite.reporting.contests import every
 from suite.reporting.evidence import Evidence

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import qmc
 
 from problems.names import UsageError, parse
-from suite.compare import compare
 from suite.ledger import Ledger
+from suite.outcome import compare
 from suite.plan import TUNING_SEEDS, Question, plan
 from suite.search import SEARCHES, first_round, points, proposed, round_size
 from suite.spec import Run

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from problems import Problem, UsageError, problem
 from suite.cli import cli
-from suite.compare import _final
 from suite.evaluate import gradient_norms
+from suite.outcome import _final
 from suite.reporting.contests import contests
 from suite.reporting.evidence import Evidence
 from suite.runner import train_group

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from analysis.numbers import number
-from suite.compare import compare
 from suite.engine import Progress
 from suite.estimate import Course, seconds
 from suite.ledger import Ledger
+from suite.outcome import compare
 from suite.plan import Question, plan
 from suite.progress import Display, Lines, count, span
 from suite.spec import Run

@@ -8,8 +8,8 @@ from fake_engine import FakeEngine
 
 from problems.names import UsageError
 from problems.problem import problem
-from suite.compare import Comparison, compare
 from suite.ledger import Ledger
+from suite.outcome import Comparison, compare
 from suite.plan import Question, plan
 from suite.store import Store
 

@@ -1,0 +1,61 @@
+"""A comparison from a program or a notebook, as ``python -m suite compare`` makes it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from problems.names import UsageError
+from suite import comparisons, tables
+from suite.ledger import Ledger
+from suite.outcome import compare as carry_out
+from suite.plan import Question, plan
+from suite.progress import Display
+from suite.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LISTS = ("problems", "optimizers", "initializers")
+
+
+def compare(results: str, jobs: int, force: bool, quiet: bool, **asked: Any) -> pd.DataFrame:
+    """Carry out a comparison, keep it, and give its verdicts: see :func:`suite.compare`."""
+    from suite.reporting.contests import contests
+    from suite.reporting.evidence import Evidence
+
+    planned = plan(_question(asked))
+    ledger = Ledger(Store(results), jobs, force)
+    ledger.store.sweep()
+    with Display(tables.console(sys.stderr), quiet) as display:
+        outcome = carry_out(planned, ledger, display.phase)
+    record = json.loads(comparisons.save(outcome, results).read_text("utf-8"))
+    return _verdicts(contests(Evidence.read(results), record))
+
+
+def _question(asked: dict[str, Any]) -> Question:
+    known = [each.name for each in fields(Question)]
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+            raise UsageError(f"compare: unknown setting {name!r}; {hint}")
+    return Question(**{name: _text(name, value) for name, value in asked.items()})
+
+
+def _text(name: str, value: Any) -> Any:
+    """Several names as the text that the command line takes."""
+    several = name in LISTS and isinstance(value, Sequence) and not isinstance(value, str)
+    return ", ".join(map(str, value)) if several else value
+
+
+def _verdicts(found: Sequence[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.concat([contest.verdicts() for contest in found], ignore_index=True)
+    table.attrs["headlines"] = [contest.sentence for contest in found]
+    return table

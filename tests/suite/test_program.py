@@ -1,0 +1,60 @@
+"""A comparison from a program is that of the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import suite
+from suite.cli import cli
+
+ASKED = {"trials": 3, "seeds": 5, "steps": 40}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+def test_the_verdicts_are_those_of_the_command(folder: Path) -> None:
+    found = suite.compare(
+        "linear_regression, quadratic", ["sgd", "clip(momentum, norm=2.0)"], "default", results=str(folder), **ASKED
+    )
+    assert list(found["problem"].unique()) == ["linear_regression", "quadratic"]
+    assert set(found["optimizer"]) == {"sgd", "clip(momentum, norm=2.0)"}
+    assert (found[found["rank"] == 1]["verdict"] == "best").all()
+    table = CliRunner().invoke(cli, ["table", "verdicts", "--format", "csv", "--results", str(folder)])
+    rows = list(csv.DictReader(io.StringIO(table.stdout)))
+    assert [row["optimizer"] for row in rows] == list(found["optimizer"])
+    final = [float(row["test_loss"] or "nan") for row in rows]
+    assert final == pytest.approx(list(found["test_loss"]), nan_ok=True) and not all(map(math.isnan, final))
+    assert [line.split(":")[0] for line in found.attrs["headlines"]] == ["linear_regression", "quadratic"]
+
+
+def test_what_is_stored_is_not_trained_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("linear_regression", "sgd", "default")
+    first = suite.compare(*asked, results=str(folder), **ASKED)
+    monkeypatch.setattr("suite.ledger.Ledger.train", None, raising=False)
+    before = {file: file.stat().st_mtime_ns for file in (folder / "runs").iterdir()}
+    again = suite.compare(*asked, results=str(folder), **ASKED)
+    assert first.equals(again)
+    assert {file: file.stat().st_mtime_ns for file in (folder / "runs").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"seed": 3}, "unknown setting 'seed'; did you mean seeds"),
+        ({"colour": 3}, "unknown setting 'colour'; it takes problems, optimizers"),
+        ({"optimizers": ["adm"]}, "unknown optimizer 'adm'; did you mean"),
+        ({"trials": 0}, "trials must be"),
+    ],
+)
+def test_mistakes_are_said(asked: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(suite.UsageError, match=message):
+        suite.compare(**{"problems": "quadratic", "results": str(tmp_path), **asked})
