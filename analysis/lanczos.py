@@ -114,13 +114,22 @@ class Krylov:
         self.outward[:] = 0.0
         if self.exhausted:
             return
-        if vector is None:
-            vector = self._signs()
-        for _ in range(3):
-            vector -= self._projection(vector)[1]
-            vector /= length(vector)
+        vector = self._signs() if vector is None else vector
+        while not self._orthogonal(vector):  # in few dimensions signs may well repeat, or lie within the space
+            vector = torch.randn(len(vector), generator=self.generator).to(vector)
         self.v[m] = vector
         self._known = self._images(vector)
+
+    def _orthogonal(self, vector: Tensor) -> bool:
+        """Make a vector one of length 1 that is orthogonal to the space, in place; False where it lies within."""
+        for _ in range(3):
+            before = length(vector)
+            vector -= self._projection(vector)[1]
+            after = length(vector)
+            if not after > 10 * self._tiny * before:
+                return False
+            vector /= after
+        return True
 
     def _signs(self) -> Tensor:
         """A vector of random signs, which holds some of every eigenvector."""

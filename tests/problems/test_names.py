@@ -80,7 +80,7 @@ def test_forms(text, spec):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected a name or a value, found the end"),
+        ("", r"expected a name such as adam\(lr=0.001\), found nothing"),
         ("adam(", "expected a name or a value, found the end"),
         ("adam(lr=0.1", r"expected ',', found the end"),
         ("adam(lr=0.1))", r"expected the end, found '\)'"),

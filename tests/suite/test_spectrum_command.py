@@ -106,7 +106,8 @@ def test_what_was_measured_is_kept_as_the_table_that_is_drawn():
     assert len(suite.load_spectra()) == 2
     ask(*asked[:3], "1")
     assert len(suite.load_spectra()) == 3
-    assert suite.load_spectra("nowhere").empty
+    with pytest.raises(suite.UsageError, match="no such folder of results"):
+        suite.load_spectra("nowhere")
 
 
 def test_the_table_and_the_figure(tmp_path):
