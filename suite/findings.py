@@ -157,8 +157,7 @@ def _leaders(changes: Records) -> Iterator[tuple[str, str]]:
         if not of_problem or of_problem[-1][1] != change["first"]:
             of_problem.append((change["trials"], change["first"]))
     for problem, firsts in leaders.items():
-        told = "; ".join(f"from {trials} {first}" for trials, first in firsts)
-        yield problem, told
+        yield problem, "; ".join(f"from {n} trials on {first}" if n > 1 else first for n, first in firsts)
 
 
 def _widths(regions: Records) -> Iterator[tuple[str, str]]:

@@ -66,7 +66,10 @@ class Headline:
         """By how much the best is ahead of the runner-up, where it is."""
         if self.runner_up is None or self.verdict is None or self.verdict.outcome != "better":
             return ""
-        by = f" by {number(self.lead.value)}{_interval(self.lead)}" if self.lead is not None else ""
+        by = ""
+        if self.lead is not None:  # by no number where most runs of the other diverged
+            finite = math.isfinite(self.lead.value)
+            by = f" by {number(self.lead.value)}{_interval(self.lead)}" if finite else ", which diverged"
         return f", ahead of {self.runner_up}{by} (p = {self.verdict.p:.2g})"
 
     def _cost(self) -> str:

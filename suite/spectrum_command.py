@@ -210,7 +210,7 @@ def _facts(moment: Moment) -> str:
         facts.append(f"sharpness {number(moment.sharpness)}{limit}")
     if moment.outliers is not None:
         beside = f" for {moment.classes} classes" if moment.classes else ""
-        facts.append(f"{moment.outliers} outliers{beside}")
+        facts.append(f"{moment.outliers} outlier{'s' * (moment.outliers != 1)}{beside}")
     return ", ".join(facts)
 
 
