@@ -95,9 +95,9 @@ class Stepper:
         moved, spent = True, 0.0
         enough = 2 * each if self.lanes.uniform else max(2 * each, SLOW)
         while moved and (self._k < WARM or (self._k < WARM + BLOCK and spent < enough)):
-            before, began = self.lanes.theta.clone(), time.perf_counter()
+            before, began = self.lanes.theta.clone(), self._now()
             self.take(1)
-            self.about = time.perf_counter() - began
+            self.about = self._now() - began
             spent += self.about
             moved = self.lanes.uniform or self.cycle > 1 or not torch.equal(before, self.lanes.theta)
             if self.cycle == 1 and self.about > (SLOW if self._k > 1 else LOADING):
@@ -109,6 +109,12 @@ class Stepper:
             self.skipped, self.block = 0, max(1, min(self.block, self._k - 1))
         elif not self.lanes.uniform and self.cycle == 1:
             self.block = max(1, min(self.block, self._k - self.skipped))
+
+    def _now(self) -> float:
+        """The time at which all that was asked for is done."""
+        if self.lanes.theta.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def settled(self, scout: Stepper) -> Stepper:
         """This one where the timed steps begin, as a scout has settled; another if it has gone further."""
