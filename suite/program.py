@@ -57,5 +57,5 @@ def _verdicts(found: Sequence[Any]) -> pd.DataFrame:
     import pandas as pd
 
     table = pd.concat([contest.verdicts() for contest in found], ignore_index=True)
-    table.attrs["headlines"] = [contest.sentence for contest in found]
+    table.attrs["headlines"] = [contest.sentence for contest in found if contest.sentence]
     return table

@@ -46,6 +46,13 @@ def test_what_is_stored_is_not_trained_again(folder: Path, monkeypatch: pytest.M
     assert {file: file.stat().st_mtime_ns for file in (folder / "runs").iterdir()} == before
 
 
+def test_an_optimizer_that_fails_is_a_row_that_says_why(tmp_path: Path) -> None:
+    broken = f"{Path(__file__).parent / 'broken_optimizer.py'}:Broken(lr=0.1)"
+    found = suite.compare("linear_regression", broken, "default", results=str(tmp_path), **ASKED)
+    assert list(found["verdict"]) == ["failed"] and "no such luck" in found["problem_met"][0]
+    assert found.attrs["headlines"] == []
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
