@@ -346,4 +346,13 @@ class Problems(Registry[Problem]):
         return made
 
 
-problem: Registry[Problem] = Problems("problem", "problems.families", "problems.transforms", adopt=_adopt)
+problem: Registry[Problem] = Problems(
+    "problem",
+    "problems.families",
+    "problems.transforms",
+    adopt=_adopt,
+    groups={
+        "quick": lambda entry: "compare_steps" in entry.meta,  # which a comparison takes if it is not told others
+        "embedded": lambda entry: bool(entry.meta.get("embedded")),  # whose data are computed, or installed with Python
+    },
+)

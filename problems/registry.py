@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from problems.bounds import Range
@@ -76,6 +77,7 @@ class Registry(Generic[T]):
         families: name prefixes such as ``torch.`` and what finds their members.
         skip: arguments of every factory that the suite supplies.
         plural: of the kind; ``<kind>s`` unless given.
+        groups: words that stand for several entries (see ``problems.selection``), beside ``all``.
 
     Third-party packages join through the entry-point group ``suite.<plural>``.
     """
@@ -90,8 +92,10 @@ class Registry(Generic[T]):
         families: Mapping[str, Callable[[str], Entry[T]]] | None = None,
         skip: tuple[str, ...] = (),
         plural: str = "",
+        groups: Mapping[str, Callable[[Entry[T]], bool]] | None = None,
     ) -> None:
         self.kind = kind
+        self.groups = {"all": lambda entry: True, **(groups or {})}
         self.plural = plural or f"{kind}s"
         self.packages = packages
         self.numbers = numbers
@@ -212,19 +216,19 @@ class Registry(Generic[T]):
                 raise UsageError(
                     f"{name} is {_a(other.kind)}, not {_a(self.kind)} (python -m suite list {self.plural})"
                 )
-        near = _near(name, [*self._entries, *self._aliases])
+        near = _near(name, [*self._entries, *self._aliases, *self.groups])
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(self.names())}"
         raise UsageError(f"unknown {self.kind} {name!r}; {hint} (python -m suite list {self.plural})")
 
     def _of_reference(self, reference: str) -> Entry[T]:
         where, _, attribute = reference.rpartition(":")
-        module = import_file(where) if where.endswith(".py") else import_module(where)
+        module = _module(where)
         try:
             found: Any = module
             for part in attribute.split("."):
                 found = getattr(found, part)
         except AttributeError:
-            public = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
+            public = list(_own(module))
             near = difflib.get_close_matches(attribute, public, n=3, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; it defines {', '.join(public) or 'nothing'}"
             raise UsageError(f"{where} has no {attribute!r}{hint}") from None
@@ -232,12 +236,25 @@ class Registry(Generic[T]):
         source = Path(where).expanduser().resolve() if where.endswith(".py") else None
         return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source, self.kind)
 
-    def _of_object(self, found: Any, name: str) -> Entry[T]:
+    def members(self, where: str) -> list[str]:
+        """What a file or a module defines for this registry, by decorating it or as a class that is adopted."""
+        return [name for name, value in _own(_module(where)).items() if self._means(value, name)]
+
+    def _means(self, found: Any, name: str) -> bool:
+        try:
+            return self._meant(found, name) is not None
+        except UsageError:  # it is of another kind
+            return False
+
+    def _meant(self, found: Any, name: str) -> Entry[T] | None:
+        """The entry of what was decorated, or is adopted; None for anything else."""
         entry: Entry[T] | None = getattr(found, "__dict__", {}).get("__registered__")  # not a parent class's
         if entry is not None and entry.kind != self.kind:
             raise UsageError(f"{name} is {_a(entry.kind)}, not {_a(self.kind)}")
-        if entry is None and self._adopt is not None:
-            entry = self._adopt(found, name)
+        return self._adopt(found, name) if entry is None and self._adopt is not None else entry
+
+    def _of_object(self, found: Any, name: str) -> Entry[T]:
+        entry = self._meant(found, name)
         if entry is None and inspect.isfunction(found):
             entry = self.entry(found, name)
         if entry is None:
@@ -359,6 +376,15 @@ class Registry(Generic[T]):
             if isinstance(value, Spec) and registry is not None:
                 parts.append(registry.fingerprint(value))
         return "-".join(parts)
+
+
+def _module(where: str) -> ModuleType:
+    return import_file(where) if where.endswith(".py") else import_module(where)
+
+
+def _own(module: ModuleType) -> dict[str, Any]:
+    """What a module defines itself."""
+    return {name: v for name, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.numbers import duration, three
-from problems.names import Spec, UsageError, parse, parse_list
+from problems.names import Spec, UsageError, parse
 from problems.problem import problem
+from problems.selection import selected
 from suite import export, tables
 from suite.costs import save
 from suite.environment import check_device
@@ -62,12 +63,12 @@ def cost(
     if update is not None:
         return _update(update, problems, compare, sizes=sizes, dtype=dtype, device=device, seconds=seconds,
                        results=results, figure=figure, as_json=as_json, quiet=quiet)  # fmt: skip
-    named = [problem.bind(spec) for spec in parse_list(problems or PROBLEMS)]
+    named = [problem.bind(spec) for spec in selected(problem, problems or PROBLEMS)]
     settings = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if compare is not None:
         texts = [optimizer.bind(text) for text in compare]
         return _compare(named, texts, settings, seconds, as_json)
-    texts = [optimizer.bind(spec) for spec in parse_list(optimizers or OPTIMIZERS)]
+    texts = [optimizer.bind(spec) for spec in selected(optimizer, optimizers or OPTIMIZERS)]
     for at in named:
         problem.build(at)  # what cannot be made is said before anything is measured
     costs, skipped = _measured(named, texts, settings, seconds, results, quiet)

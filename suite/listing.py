@@ -12,7 +12,10 @@ from problems import facts
 from problems.data.catalog import Source, catalog
 from problems.facts import Facts
 from problems.registry import Entry
+from problems.selection import selected
 from suite import export, tables
+
+SEVERAL = ("problems", "optimizers", "initializers")  # of which commands take lists
 
 
 def show_names(kinds: Sequence[str], as_json: bool, full: bool = False) -> None:
@@ -29,8 +32,17 @@ def show_names(kinds: Sequence[str], as_json: bool, full: bool = False) -> None:
     for kind in kinds:
         rows = [(entry.name, line) for entry in export.entries(kind) for line in _lines(entry, kind, full)]
         tables.show_lines(to, kind if len(kinds) > 1 else "", rows)
+        if kind in SEVERAL:
+            tables.show(to, _groups(kind))
     if "optimizers" in kinds:
         tables.show(to, "Any torch.optim class works as torch.<Name>, your own as file.py:Name.")
+
+
+def _groups(kind: str) -> str:
+    """The words that stand for several names of a kind, where a command takes several."""
+    registry = export.REGISTRIES[kind]
+    counts = [f"{word} ({len(selected(registry, word))})" for word in registry.groups]
+    return f"Several at once: {', '.join(counts)}, patterns such as {registry.names()[0][:4]}*; -name leaves one out."
 
 
 def _of_name(entry: Entry[Any], kind: str, full: bool) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from problems.names import Spec, UsageError, parse_list
+from problems.names import Spec, UsageError
 from problems.problem import Problem, Target, problem
+from problems.selection import selected
 from suite.environment import check_device
 from suite.initializers import initializer
 from suite.optimizers import optimizer
@@ -34,8 +35,8 @@ class Question:
     """What a person wants compared.
 
     Args:
-        problems, optimizers, initializers: texts, separated by commas; no problems for those
-            that say how many steps of them a quick comparison needs (``compare_steps``).
+        problems, optimizers, initializers: texts, separated by commas (see ``problems.selection``); no problems for
+            the ``quick`` ones.
         trials: settings tried of each optimizer.
         seeds: fresh seeds on which the best setting is run again.
         steps, batch_size: of every run; None for each problem's own.
@@ -201,8 +202,8 @@ def plan(question: Question) -> Plan:
         question = replace(question, stop=str(stop.bind(question.stop)))
     check(question.search)
     first = first_round(question.search, question.trials)
-    optimizers = [(spec, trials(spec, first, question.search)) for spec in _distinct(question.optimizers)]
-    initializers = [initializer.bind(spec) for spec in _distinct(question.initializers)]
+    optimizers = [(spec, trials(spec, first, question.search)) for spec in selected(optimizer, question.optimizers)]
+    initializers = [initializer.bind(spec) for spec in selected(initializer, question.initializers)]
     contestants, skipped = [], []
     for task in _tasks(question):
         rule_of(question.stop, task.made)  # which must fit every problem, as the probes must
@@ -221,11 +222,7 @@ def plan(question: Question) -> Plan:
 
 def problem_specs(text: str) -> list[Spec]:
     """The problems that a text names, or those of a quick comparison if it is empty."""
-    return _distinct(text) if text.strip() else [Spec(e.name) for e in problem if "compare_steps" in e.meta]
-
-
-def _distinct(text: str) -> list[Spec]:
-    return list(dict.fromkeys(parse_list(text)))
+    return selected(problem, text or "quick")
 
 
 def _tasks(question: Question) -> list[Task]:

@@ -283,7 +283,10 @@ def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float
         of_task = [c for c in plan.contestants if c.task is task]
         optimizers, starts = ({getattr(c, key) for c in of_task} for key in ("optimizer", "initializer"))
         table.add_row(task.name, str(task.steps), str(task.batch_size or "all"), str(len(optimizers)), str(len(starts)))
-    lines = [*_skipped(plan), f"each optimizer: {len_of_tuning(plan)} to tune, then {plan.question.seeds} fresh seeds"]
+    lines = [
+        *_skipped(plan),
+        f"each optimizer: {len_of_tuning(plan)} to tune, then {count(plan.question.seeds, 'fresh seed')}",
+    ]
     todo = f"about {span(seconds)} in {count(jobs, 'process', 'processes')}" if seconds else "nothing to tune again"
     lines.append(f"{runs} runs, {stored} of the tuning stored in {results}: {todo}")
     show(to, table, *lines, "")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analysis.numbers import duration
-from problems.names import Spec, UsageError, parse, parse_list
+from problems.names import UsageError, parse
+from problems.selection import selected
 from suite import export, records, tables
 from suite.environment import check_device
 from suite.optimizers import optimizer
@@ -32,7 +33,7 @@ def update(
     from suite.updates import FLAT, measure
 
     check_device(device)
-    specs, counts = _named(names), _counts(sizes)
+    specs, counts = [optimizer.bind(spec) for spec in selected(optimizer, names)], _counts(sizes)
     found: list[Update] = []
     skipped: list[dict[str, str]] = []
     for spec in specs:
@@ -71,13 +72,6 @@ def _save(update: Update, results: str) -> None:
     machine = [record["environment"].get(key) for key in ("processor", "device", "threads", "torch")]
     key = [record[k] for k in ("optimizer", "parameters", "form", "dtype", "device")] + machine
     records.save(record, Path(results) / FOLDER, key)
-
-
-def _named(text: str) -> list[Spec]:
-    """The optimizers that a text names; ``all`` for each that can be made without being told more."""
-    if text.strip() == "all":
-        return [optimizer.bind(e.name) for e in optimizer if not any(p.required for p in e.parameters)]
-    return [optimizer.bind(spec) for spec in parse_list(text)]
 
 
 def _counts(text: str) -> list[int]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Initializer = Callable[[Problem, "Generator"], "Tensor"]
 Bias = Callable[[Problem, Mapping[str, "Tensor"]], None]  # changes the pieces of θ₀ that it concerns in place
 
-initializer: Registry[Initializer] = Registry("initializer", "suite.initializers")
+initializer: Registry[Initializer] = Registry(
+    "initializer", "suite.initializers", groups={"book": lambda entry: "section" in entry.meta}
+)
 bias: Registry[Bias] = Registry("bias", "suite.initializers.biases", plural="biases")
 
 

@@ -193,6 +193,10 @@ optimizer: Registry[Optimizer] = Registry(
     numbers=schedule,
     adopt=_foreign.adopt,
     families={"torch": _foreign.from_torch, "zoo": _foreign.from_zoo},
+    groups={
+        "book": lambda entry: "section" in entry.meta,
+        "quick": lambda entry: not entry.meta.get("slow"),
+    },
 )
 # What @optimizer(...) is told of an entry: section, algorithm, equation (of the book), reference (the paper),
 # tune (setting -> range to search), slow (many evaluations a step: tests with many lanes of a net leave it out).
