@@ -212,7 +212,7 @@ class Registry(Generic[T]):
         if name.endswith(".py"):
             raise UsageError(f"{name}: name {_a(self.kind)} in it, as in {name}:Name")
         for other in _ALL:
-            if other is not self and (name in other._entries or name in other._aliases):
+            if other is not self and name in other:
                 raise UsageError(
                     f"{name} is {_a(other.kind)}, not {_a(self.kind)} (python -m suite list {self.plural})"
                 )

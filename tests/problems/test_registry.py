@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 import textwrap
 
@@ -345,3 +346,12 @@ def test_the_decorator_takes_torch_classes(tmp_path):
 
 def test_real_is_any_finite_number():
     assert 0.0 in Real.__metadata__[0]
+
+
+def test_a_name_of_another_kind_is_told_though_nothing_has_asked_for_that_kind_yet():
+    code = (
+        "from problems.problem import problem\nimport suite.optimizers\n"
+        "try: problem.find('adam')\nexcept ValueError as error: print(error)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("adam is an optimizer, not a problem")
