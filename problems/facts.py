@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from problems.data.catalog import source
+from problems.entries import Entry
 from problems.names import Spec
 from problems.problem import Problem, problem
-from problems.registry import Entry
 
 FILE = Path(__file__).with_name("facts.json")
 Facts = Mapping[str, Any]  # parameters, examples, target, minimum

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from problems.course import Course
+from problems.entries import Entry
 from problems.layout import Layout
 from problems.names import Spec, UsageError
 from problems.references import told
-from problems.registry import Entry, Registry
+from problems.registry import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -346,6 +347,11 @@ class Problems(Registry[Problem]):
         return made
 
 
+# Not the layers, whose values the tests hold to PyTorch's, nor what reads data: runs have a digest of these.
+MADE_OF = (
+    *(f"problems.{name}" for name in ("course", "heads", "layout", "models", "nonlinear", "starts", "ways")),
+    "problems.data.synthetic",
+)
 problem: Registry[Problem] = Problems(
     "problem",
     "problems.families",
@@ -355,4 +361,5 @@ problem: Registry[Problem] = Problems(
         "quick": lambda entry: "compare_steps" in entry.meta,  # which a comparison takes if it is not told others
         "embedded": lambda entry: bool(entry.meta.get("embedded")),  # whose data are computed, or installed with Python
     },
+    beside=MADE_OF,
 )

@@ -7,12 +7,14 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from problems.names import UsageError
 
 _OURS = ("suite", "problems", "analysis")
+_PREFIX = "_suite_user"  # of the names under which files are imported
 
 
 def sources(file: Path) -> list[Path]:
@@ -23,21 +25,36 @@ def sources(file: Path) -> list[Path]:
         at = waiting.pop()
         if at not in found:
             found.append(at)
-            modules = [Path(*name.split(".")) for name in _imported(at)]
-            places = [folder / module for module in sorted(modules) for folder in (file.parent, Path.cwd())]
+            places = sorted(_imported(at, (file.parent, Path.cwd())))
             waiting += [p for place in places for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()]
     return found
 
 
-def _imported(file: Path) -> set[str]:
-    """The modules that a file may import, by name; none of the suite's."""
-    names = set()
+def _imported(file: Path, roots: Sequence[Path]) -> set[Path]:
+    """Where the modules that a file may import would lie, without their suffix; none of the suite's."""
+    places = set()
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names if alias.name != "*")}
-    return {name for name in names if name.partition(".")[0] not in _OURS}
+            names, folders = [alias.name for alias in node.names], roots
+        elif isinstance(node, ast.ImportFrom):
+            inner = [alias.name for alias in node.names if alias.name != "*"]
+            names = [".".join(filter(None, (node.module, name))) for name in inner] + [node.module or ""]
+            folders = [file.parents[node.level - 1]] if node.level else roots
+        else:
+            continue
+        own = [name for name in names if name and name.partition(".")[0] not in _OURS]
+        places |= {folder.joinpath(*name.split(".")) for name in own for folder in folders}
+    return places
+
+
+def own_file(module: ModuleType) -> Path | None:
+    """The file of a module that is a user's own: imported as a file, or lying below the folder that one works in."""
+    file = Path(module.__file__).resolve() if module.__file__ else None
+    if file is None or file.suffix != ".py" or module.__name__.partition(".")[0] in _OURS:
+        return None
+    own = module.__name__.startswith(f"{_PREFIX}.")
+    installed = {"site-packages", "dist-packages"} & set(file.parts)
+    return file if own or (file.is_relative_to(Path.cwd()) and not installed) else None
 
 
 def import_file(path: str) -> ModuleType:
@@ -48,7 +65,7 @@ def import_file(path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise UsageError(f"{path}: no such file (looked for {file})")
-    name = "_suite_user." + hashlib.sha256(str(file).encode()).hexdigest()[:12]
+    name = f"{_PREFIX}." + hashlib.sha256(str(file).encode()).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]
     location = importlib.util.spec_from_file_location(name, file)

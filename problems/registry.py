@@ -3,65 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from problems.bounds import Range
+from problems.entries import Entry
 from problems.names import Spec, UsageError, parse, render
 from problems.parameters import In, Parameter, parameters_of
-from problems.references import import_file, import_module, sources
+from problems.references import import_file, import_module, own_file
 
 T = TypeVar("T")
 _ALL: list[Registry[Any]] = []  # to tell a name of another kind from one that nobody knows
-
-
-@dataclass(frozen=True)
-class Entry(Generic[T]):
-    """A named factory with what is known of it."""
-
-    name: str
-    factory: Callable[..., T]
-    parameters: tuple[Parameter, ...]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    source: Path | None = None  # the file of a user's own definition
-    kind: str = ""  # of the registry that it was made for
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        lines = (inspect.getdoc(self.factory) or "").strip().splitlines()
-        return lines[0].rstrip(".") if lines else ""
-
-    @property
-    def wraps(self) -> bool:
-        """Whether it makes one thing of another of its kind: a strategy, or a transform."""
-        return any(p.kind == "nested" and not isinstance(p.bound, In) for p in self.parameters)
-
-    @property
-    def tune(self) -> Mapping[str, Range]:
-        """Where tuning searches: setting -> range."""
-        return self.meta.get("tune", {})
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A short digest of the definition, so that results of an older one are not taken for its own."""
-        try:
-            files = [file.read_bytes() for file in sources(self.source)] if self.source else []
-            text = b"".join(files) or inspect.getsource(self.factory).encode()
-        except (OSError, TypeError, SyntaxError):
-            text = repr(self.factory).encode()
-        return hashlib.sha256(text).hexdigest()[:12]
 
 
 class Registry(Generic[T]):
@@ -78,6 +35,8 @@ class Registry(Generic[T]):
         skip: arguments of every factory that the suite supplies.
         plural: of the kind; ``<kind>s`` unless given.
         groups: words that stand for several entries (see ``problems.selection``), beside ``all``.
+        beside: further modules whose code the built-in definitions are made of: it counts as theirs, so that
+            results are not kept when it changes.
 
     Third-party packages join through the entry-point group ``suite.<plural>``.
     """
@@ -93,11 +52,12 @@ class Registry(Generic[T]):
         skip: tuple[str, ...] = (),
         plural: str = "",
         groups: Mapping[str, Callable[[Entry[T]], bool]] | None = None,
+        beside: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind
         self.groups = {"all": lambda entry: True, **(groups or {})}
         self.plural = plural or f"{kind}s"
-        self.packages = packages
+        self.packages, self.within = packages, (*packages, *beside)
         self.numbers = numbers
         self.nested = nested if nested is not None else self
         self.families = dict(families or {})
@@ -138,7 +98,7 @@ class Registry(Generic[T]):
         unknown = sorted(set(meta.get("tune", {})) - {p.name for p in parameters})
         if unknown:
             raise UsageError(f"{name}: tune names {unknown[0]}, which is not one of its settings")
-        return Entry(name, factory, parameters, meta, aliases, kind=self.kind)
+        return Entry(name, factory, parameters, meta, aliases, kind=self.kind, within=self.within)
 
     def add(self, entry: Entry[T]) -> None:
         """Register an entry.
@@ -233,8 +193,7 @@ class Registry(Generic[T]):
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; it defines {', '.join(public) or 'nothing'}"
             raise UsageError(f"{where} has no {attribute!r}{hint}") from None
         entry = self._of_object(found, reference)
-        source = Path(where).expanduser().resolve() if where.endswith(".py") else None
-        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source, self.kind)
+        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), own_file(module), self.kind)
 
     def members(self, where: str) -> list[str]:
         """What a file or a module defines for this registry, by decorating it or as a class that is adopted."""

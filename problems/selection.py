@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from problems.entries import Entry
 from problems.names import Spec, UsageError, parse_list
-from problems.registry import Entry, Registry
+from problems.registry import Registry
 
 
 def selected(registry: Registry[Any], text: str) -> list[Spec]:

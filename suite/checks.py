@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from problems.bounds import Bound, Range
 from problems.data.splits import Splits
+from problems.entries import Entry
 from problems.models import mlp, regressor
 from problems.names import Spec, UsageError, parse
 from problems.parameters import In, Parameter
 from problems.problem import Data, Problem
-from problems.registry import Entry
 from suite.errors import told
 from suite.lane_oracle import LaneOracle
 from suite.lanes import Together, lanes_of

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import Range
+from problems.entries import Entry
 from problems.names import render
 from problems.parameters import Parameter
 from problems.problem import problem
-from problems.registry import Entry, Registry
+from problems.registry import Registry
 from suite.initializers import bias, initializer
 from suite.optimizers import optimizer
 from suite.probes import probe

@@ -10,8 +10,8 @@ import click
 
 from problems import facts
 from problems.data.catalog import Source, catalog
+from problems.entries import Entry
 from problems.facts import Facts
-from problems.registry import Entry
 from problems.selection import selected
 from suite import export, tables
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from problems.entries import Entry
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
-from problems.registry import Entry
 from suite.checks import Check
 from suite.errors import told
 from suite.initializers import NotApplicable, initializer

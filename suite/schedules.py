@@ -36,7 +36,7 @@ class Hearing(Protocol):
         """Go on where some lanes of another one stand, with as many lanes."""
 
 
-schedule: Registry[Schedule] = Registry("schedule", "suite.schedules")
+schedule: Registry[Schedule] = Registry("schedule", "suite.schedules", beside=("suite.plateau",))
 
 
 @schedule()

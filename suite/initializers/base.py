@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from problems import starts
-from problems.problem import Problem
+from problems.problem import MADE_OF, Problem
 from problems.registry import Registry
 from problems.starts import Draw
 
@@ -17,7 +17,10 @@ Initializer = Callable[[Problem, "Generator"], "Tensor"]
 Bias = Callable[[Problem, Mapping[str, "Tensor"]], None]  # changes the pieces of θ₀ that it concerns in place
 
 initializer: Registry[Initializer] = Registry(
-    "initializer", "suite.initializers", groups={"book": lambda entry: "section" in entry.meta}
+    "initializer",
+    "suite.initializers",
+    groups={"book": lambda entry: "section" in entry.meta},
+    beside=MADE_OF,
 )
 bias: Registry[Bias] = Registry("bias", "suite.initializers.biases", plural="biases")
 

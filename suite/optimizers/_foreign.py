@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import log_range
+from problems.entries import Entry
 from problems.names import UsageError
 from problems.parameters import Parameter, parameters_of
-from problems.registry import Entry
 
 if TYPE_CHECKING:
     from suite.optimizers.base import Optimizer
