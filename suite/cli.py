@@ -115,7 +115,7 @@ _TIMED = click.option("--timed", is_flag=True, help="Train what is shown alone, 
 @click.option("--problems", default="", metavar="NAMES", help="Separated by commas.  [default: quick ones, embedded]")
 @click.option("--optimizers", metavar="NAMES", help="Separated by commas.  [default: six of the book's]")
 @click.option("--initializers", metavar="NAMES", help="Separated by commas.  [default: default, glorot_normal]")
-@click.option("--seeds", type=int, default=15, show_default=True, help="Fresh seeds that the best settings run on.")
+@click.option("--seeds", type=int, help="Fresh seeds that the best settings run on.  [default: 15, for many rows more]")
 @click.option("--trials", type=int, default=11, show_default=True, help="Settings tried of each optimizer.")
 @click.option("--search", metavar="HOW", help="auto, grid, random, halton or tpe.  [default: auto]")
 @click.option("--target", metavar="TARGET", help="As in valid_accuracy>=0.97.  [default: the problem's]")

@@ -85,7 +85,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "question": asdict(plan.question),
         "problems": [_of_task(task) for task in plan.tasks],
         "tuning_runs": len(plan.tuning_guess()),
-        "evaluation_runs": len(plan.contestants) * plan.question.seeds,
+        "evaluation_runs": len(plan.contestants) * plan.seeds,
         "skipped": [dict(zip(("problem", "initializer", "reason"), s, strict=True)) for s in plan.skipped],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 TUNING_SEEDS = (1_000_000, 1_000_001)  # far from the evaluation seeds 0, 1, 2, …
 MOST = 100_000  # trials, and seeds: to write down so many runs takes seconds
+SEEDS = 15  # unless more rows need more
+SPARE = 3  # seeds beyond the fewest, which tell two rows apart only where every seed favours the same one
 EVALUATIONS = 20  # of a run that is reported: the resolution of its steps to target
 OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam"
 INITIALIZERS = "default, glorot_normal"
@@ -38,7 +41,8 @@ class Question:
         problems, optimizers, initializers: texts, separated by commas (see ``problems.selection``); no problems for
             the ``quick`` ones.
         trials: settings tried of each optimizer.
-        seeds: fresh seeds on which the best setting is run again.
+        seeds: fresh seeds on which the best setting is run again; None for as many as all pairs of rows need to be
+            told apart and a few more, 15 at least.
         steps, batch_size: of every run; None for each problem's own.
         stop: a stopping rule of every run (``suite.stopping``); empty for none.
         timed: the runs that are reported train one at a time against a clock.
@@ -51,7 +55,7 @@ class Question:
     optimizers: str = OPTIMIZERS
     initializers: str = INITIALIZERS
     trials: int = 11
-    seeds: int = 15
+    seeds: int | None = None
     steps: int | None = None
     batch_size: int | None = None
     search: str = "auto"
@@ -111,6 +115,7 @@ class Contestant:
     initializer: Spec  # bound
     trials: Sequence[Trial]
     question: Question
+    seeds: int  # fresh ones
 
     @property
     def budget(self) -> int:
@@ -131,7 +136,7 @@ class Contestant:
         """The runs that are reported."""
         every = max(1, self.task.steps // EVALUATIONS)
         question = self.question
-        return [self._run(trial, seed, every, question.timed, question.probes) for seed in range(question.seeds)]
+        return [self._run(trial, seed, every, question.timed, question.probes) for seed in range(self.seeds)]
 
     def _run(self, trial: Trial, seed: int, eval_every: int, timed: bool = False, probes: str = "") -> Run:
         return Run(
@@ -163,6 +168,16 @@ class Plan:
     skipped: Sequence[tuple[str, str, str]] = field(default=())
 
     @property
+    def seeds(self) -> int:
+        """The fresh seeds of every contestant."""
+        return self.contestants[0].seeds
+
+    @property
+    def rows(self) -> int:
+        """How many contestants the fullest table has."""
+        return max(Counter(contestant.task for contestant in self.contestants).values())
+
+    @property
     def tasks(self) -> list[Task]:
         """The problems, in the order they were named."""
         return list(dict.fromkeys(contestant.task for contestant in self.contestants))
@@ -192,6 +207,8 @@ def plan(question: Question) -> Plan:
     from suite.starting import not_applicable
 
     for name, value in (("seeds", question.seeds), ("trials", question.trials)):
+        if value is None:
+            continue
         if value < 1:
             raise UsageError(f"compare: {name} must be >= 1, got {value}")
         if value > MOST:
@@ -204,7 +221,8 @@ def plan(question: Question) -> Plan:
     first = first_round(question.search, question.trials)
     optimizers = [(spec, trials(spec, first, question.search)) for spec in selected(optimizer, question.optimizers)]
     initializers = [initializer.bind(spec) for spec in selected(initializer, question.initializers)]
-    contestants, skipped = [], []
+    starts: list[tuple[Task, Spec]] = []
+    skipped = []
     for task in _tasks(question):
         rule_of(question.stop, task.made)  # which must fit every problem, as the probes must
         probes_of(question.probes, task.made, task.batch_size)
@@ -212,12 +230,24 @@ def plan(question: Question) -> Plan:
             why_not = not_applicable(start, task.made)
             if why_not:
                 skipped.append((task.name, str(initializer.short(start)), why_not))
-                continue
-            contestants += [Contestant(task, asked, start, tried, question) for asked, tried in optimizers]
-    if not contestants:
+            else:
+                starts.append((task, start))
+    if not starts:
         reasons = "; ".join(f"{start} on {name}: {why}" for name, start, why in skipped)
         raise UsageError(f"compare: nothing to run ({reasons}); add --initializers default")
+    rows = max(Counter(task for task, _ in starts).values()) * len(optimizers)
+    seeds = question.seeds or max(SEEDS, seeds_needed(rows) + SPARE)
+    contestants = [
+        Contestant(task, asked, start, tried, question, seeds) for task, start in starts for asked, tried in optimizers
+    ]
     return Plan(question, contestants, skipped)
+
+
+def seeds_needed(rows: int) -> int:
+    """The fewest seeds with which any two of so many rows could be told apart."""
+    from analysis.statistics import seeds_needed
+
+    return seeds_needed(math.comb(rows, 2))
 
 
 def problem_specs(text: str) -> list[Spec]:

@@ -85,7 +85,7 @@ def _caption(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[Renderable
 
     batch = f"batches of {task.batch_size}" if task.batch_size else "full batches"
     split = task.reported[0].partition("_")[0]
-    seeds = plan.question.seeds
+    seeds = plan.seeds
     yield Text(task.name, style="bold") + Text(f"  {task.steps} steps, {batch}")
     lines = [
         f"tuned by final {task.judged_by} on {len_of_tuning(plan)}",
@@ -250,13 +250,16 @@ def _legend(outcome: Comparison) -> Iterator[str]:
         yield "+ better than the best in the paired test, though not by its median"
     yield "* best   = cannot be told from the best (paired signed-rank test, Holm for all pairs, 95 %)"
     if "?" in marks:
-        from analysis.statistics import seeds_needed
-
         most = max(sum(row.best is not None for row in found) for found in outcome.rows.values())
-        needed = seeds_needed(math.comb(most, 2))
-        yield f"? too few seeds to tell: all pairs of {most} rows need --seeds {needed} or more"
+        yield f"? too few seeds to tell: {_too_few(most)}"
     if any(row.edge for row in rows):
         yield "! the best setting lies at the edge of its search range: a better one may lie beyond"
+
+
+def _too_few(rows: int) -> str:
+    from suite.plan import seeds_needed
+
+    return f"all pairs of {rows} rows need --seeds {seeds_needed(rows)} or more"
 
 
 def _skipped(plan: Plan) -> Iterator[str]:
@@ -278,6 +281,8 @@ def _measured(environment: Mapping[str, Any], dtype: str) -> str:
 
 def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float, jobs: int, results: str) -> None:
     """What a comparison will do and about how long it will take."""
+    from suite.plan import seeds_needed
+
     table = _columns(("problem", "steps", "batch", "optimizers", "starts"), numbers=True)
     for task in plan.tasks:
         of_task = [c for c in plan.contestants if c.task is task]
@@ -285,8 +290,10 @@ def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float
         table.add_row(task.name, str(task.steps), str(task.batch_size or "all"), str(len(optimizers)), str(len(starts)))
     lines = [
         *_skipped(plan),
-        f"each optimizer: {len_of_tuning(plan)} to tune, then {count(plan.question.seeds, 'fresh seed')}",
+        f"each optimizer: {len_of_tuning(plan)} to tune, then {count(plan.seeds, 'fresh seed')}",
     ]
+    if plan.seeds < seeds_needed(plan.rows):
+        lines.append(f"{count(plan.seeds, 'fresh seed')} cannot tell the best from the others: {_too_few(plan.rows)}")
     todo = f"about {span(seconds)} in {count(jobs, 'process', 'processes')}" if seconds else "nothing to tune again"
     lines.append(f"{runs} runs, {stored} of the tuning stored in {results}: {todo}")
     show(to, table, *lines, "")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from fake_engine import FakeEngine, bowl
 
 from problems.names import UsageError, parse
+from suite import tables
 from suite.ledger import Ledger
 from suite.outcome import Comparison, compare
 from suite.plan import TUNING_SEEDS, Question, default_eval_every, plan
@@ -85,6 +87,27 @@ def test_the_default_question_is_the_issue_s() -> None:
     assert len({str(c.optimizer) for c in planned.contestants}) >= 5
     assert len({str(c.initializer) for c in planned.contestants}) == 2
     assert all(task.made.layout for task in planned.tasks)
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "starts", "seeds"),
+    [("sgd, adam", "default", 15), ("book", "default", 16), ("all", "default, glorot_normal", 20)],
+)
+def test_fresh_seeds_are_enough_to_tell_all_pairs_of_rows_apart(optimizers: str, starts: str, seeds: int) -> None:
+    planned = plan(Question("digits_mlp", optimizers, starts))
+    assert planned.seeds == seeds
+    assert planned.rows == len(planned.contestants)
+    pairs = math.comb(planned.rows, 2)
+    assert pairs * 2 / 2 ** (seeds - 3) <= 0.05  # the least p of a signed-rank test on 3 seeds fewer, corrected
+    assert {len(contestant.evaluation_runs(contestant.trials[0])) for contestant in planned.contestants} == {seeds}
+
+
+def test_fewer_seeds_than_could_tell_are_kept_and_the_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = plan(Question("digits_mlp", "sgd, adam", "default", seeds=5))
+    assert planned.seeds == 5
+    tables.show_plan(tables.console(sys.stdout), planned, runs=1, stored=0, seconds=1.0, jobs=1, results="results")
+    assert "5 fresh seeds cannot tell the best" in (shown := capsys.readouterr().out)
+    assert "need --seeds 6 or more" in shown
 
 
 @pytest.mark.parametrize(
