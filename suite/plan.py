@@ -237,6 +237,7 @@ def plan(question: Question) -> Plan:
         raise UsageError(f"compare: nothing to run ({reasons}); add --initializers default")
     rows = max(Counter(task for task, _ in starts).values()) * len(optimizers)
     seeds = question.seeds or max(SEEDS, seeds_needed(rows) + SPARE)
+    question = replace(question, seeds=seeds)
     contestants = [
         Contestant(task, asked, start, tried, question, seeds) for task, start in starts for asked, tried in optimizers
     ]

@@ -95,7 +95,7 @@ def test_the_default_question_is_the_issue_s() -> None:
 )
 def test_fresh_seeds_are_enough_to_tell_all_pairs_of_rows_apart(optimizers: str, starts: str, seeds: int) -> None:
     planned = plan(Question("digits_mlp", optimizers, starts))
-    assert planned.seeds == seeds
+    assert planned.seeds == planned.question.seeds == seeds  # as it will be recorded
     assert planned.rows == len(planned.contestants)
     pairs = math.comb(planned.rows, 2)
     assert pairs * 2 / 2 ** (seeds - 3) <= 0.05  # the least p of a signed-rank test on 3 seeds fewer, corrected
