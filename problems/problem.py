@@ -56,7 +56,8 @@ class Data:
     def to(self, device: torch.device, dtype: torch.dtype) -> Data:
         """The same examples elsewhere; only floating-point tensors change their type."""
         moved = tuple(_moved(t, device, dtype) for t in self.tensors)
-        return dataclasses.replace(self, tensors=moved)
+        still = all(here is there for here, there in zip(self.tensors, moved, strict=True))
+        return self if still else dataclasses.replace(self, tensors=moved)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -347,10 +348,12 @@ class Problems(Registry[Problem]):
         return made
 
 
-# Not the layers, whose values the tests hold to PyTorch's, nor what reads data: runs have a digest of these.
+# What the definitions are made of, with how their data are read and prepared. Not the layers, whose values the tests
+# hold to PyTorch's, nor what finds and fetches files, whose content the publishers' checksums hold.
 MADE_OF = (
     *(f"problems.{name}" for name in ("course", "heads", "layout", "models", "nonlinear", "starts", "ways")),
-    "problems.data.synthetic",
+    *(f"problems.data.{name}" for name in ("builtin", "cifar", "housing", "hugging_face", "idx", "mnist_family")),
+    *(f"problems.data.{name}" for name in ("splits", "synthetic", "tables", "text", "vision")),
 )
 problem: Registry[Problem] = Problems(
     "problem",

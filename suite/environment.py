@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 
     Keys: ``processor``, ``cores`` (those this process may use), ``threads`` (torch's, now),
     ``device`` (its name), ``platform``, ``python``, ``torch``, ``numpy``, ``commit`` (of the
-    suite, with ``+dirty`` if files differ from it; empty outside a checkout).
+    suite, with ``+dirty`` if files differ from it; outside a checkout its version, as ``v0.1.0``).
     """
     import torch
 
@@ -29,6 +30,8 @@ def _fixed() -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from suite import __version__
+
     return {
         "processor": processor(),
         "cores": cores(),
@@ -36,8 +39,24 @@ def _fixed() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "commit": _commit(Path(__file__).resolve().parents[1]),
+        "commit": _commit(Path(__file__).resolve().parents[1]) or f"v{__version__}",
     }
+
+
+def machines(environments: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], list[str]]]:
+    """The distinct environments apart from the commit, each with the commits in it, as a person would write them."""
+    found: dict[tuple[Any, ...], tuple[Mapping[str, Any], list[str]]] = {}
+    for environment in environments:
+        key = tuple((name, value) for name, value in environment.items() if name != "commit")
+        commits = found.setdefault(key, (environment, []))[1]
+        written = short(environment.get("commit", ""))
+        commits += [] if written in commits or not written else [written]
+    return list(found.values())
+
+
+def short(commit: str) -> str:
+    """A commit by its first ten digits, and whether files differed from it."""
+    return commit[:10] + ("+dirty" if "+" in commit else "")
 
 
 def cores() -> int:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from analysis.numbers import duration, number
 from problems.names import parse
 from problems.problem import problem
+from suite.environment import machines, short
 from suite.initializers import initializer
 from suite.optimizers import optimizer
 from suite.progress import count, span
@@ -63,8 +64,7 @@ def show_comparison(to: Console, outcome: Comparison) -> None:
             "",
         )
     show(to, *_summary(outcome))
-    where = [_measured(environment, outcome.plan.question.dtype) for environment in outcome.environments]
-    show(to, *_skipped(outcome.plan), *_legend(outcome), *where)
+    show(to, *_skipped(outcome.plan), *_legend(outcome), *_where(outcome))
 
 
 def _summary(outcome: Comparison) -> Iterator[RenderableType]:
@@ -267,12 +267,25 @@ def _skipped(plan: Plan) -> Iterator[str]:
         yield f"skipped: {start} on {name} ({reason})"
 
 
-def _measured(environment: Mapping[str, Any], dtype: str) -> str:
-    commit = environment.get("commit", "")
+def _where(outcome: Comparison) -> Iterator[str]:
+    """On what the reported runs were made, and whether by one state of the suite."""
+    found = machines(outcome.environments)
+    yield from (_measured(environment, outcome.plan.question.dtype, commits) for environment, commits in found)
+    states = {commit for _, commits in found for commit in commits}
+    if len(states) > 1:
+        yield (
+            f"! runs of {len(states)} commits of the suite stand side by side: their definitions are the same, what "
+            "runs them may differ; --force trains all anew"
+        )
+
+
+def _measured(environment: Mapping[str, Any], dtype: str, commits: Sequence[str] = ()) -> str:
+    commits = commits or [short(environment["commit"])] if environment.get("commit") else []
     versions = ", ".join(f"{name} {environment[name]}" for name in ("torch", "numpy", "python") if name in environment)
+    of = f", {'commits' if len(commits) > 1 else 'commit'} {', '.join(commits)}" if commits else ""
     return (
         f"measured on {environment.get('processor')}, {count(environment.get('threads', 1), 'thread')} a run, "
-        f"device {environment.get('device')}, {dtype}, {versions}{f', commit {commit[:10]}' if commit else ''}"
+        f"device {environment.get('device')}, {dtype}, {versions}{of}"
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from analysis.figures import Chart, Palette
 from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
+from suite.environment import short
 from suite.reporting import figures, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting
 from suite.reporting.evidence import Evidence
@@ -238,11 +240,17 @@ def _machines(evidence: Evidence, kinds: Sequence[str] = ("runs", "costs")) -> I
     table = table.reindex(columns=[*own, "environment.commit", "kind"])
     for _, group in table.groupby(own, dropna=False, sort=False):
         items = [(c.partition(".")[2], str(group[c].iloc[0])) for c in own]
-        commits = [
-            str(c)[:10] + ("+dirty" if "+" in str(c) else "") for c in group["environment.commit"].dropna().unique()
-        ]
+        commits = [short(str(c)) for c in group["environment.commit"].dropna().unique()]
         counts = [(kind, f"{n:,}") for kind in kinds if (n := int((group["kind"] == kind).sum()))]
         yield [*items, ("commit", ", ".join(commits[:5]) or "unknown"), *counts]
+
+
+def _commits(evidence: Evidence, record: Mapping[str, Any]) -> set[str]:
+    """The commits that the reported runs of a comparison were made at."""
+    runs = {run for row in record["rows"] for run in row["runs"]} & set(evidence.by_run.index)
+    if not runs or "environment.commit" not in evidence.by_run:
+        return set()
+    return set(evidence.by_run.loc[sorted(runs), "environment.commit"].dropna())
 
 
 def _notes(evidence: Evidence) -> list[str]:
@@ -254,6 +262,12 @@ def _notes(evidence: Evidence) -> list[str]:
     if machines > 1:
         notes.append(
             f"The runs were made on {machines} machines or sets of versions; those of one comparison are pooled."
+        )
+    mixed = [record for record in evidence.compared if len(_commits(evidence, record)) > 1]
+    if mixed:
+        notes.append(
+            f"In {_count(len(mixed), 'comparison')} runs of several commits of the suite stand side by side: their "
+            "definitions are the same, what runs them may differ. compare --force trains all anew."
         )
     notes.append("Point at a figure for its values; choose an optimizer at the top to bring it forward in all figures.")
     return notes

@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 import pytest
+import torch
 
 from problems import definitions
 from problems.problem import problem
@@ -157,6 +158,12 @@ def texts(registry, name):
         (problem, "digits_mlp", "def classifier("),
         (problem, "mnist_2c2d", "def truncated_normal("),
         (problem, "adding_rnn", "def adding("),
+        (problem, "cifar10_3c3d", "def standardized("),  # how data are prepared
+        (problem, "mnist_mlp", "def flattened("),
+        (problem, "digits_mlp", "def shuffled("),
+        (problem, "hub_lstm", "def texts("),
+        (problem, "shakespeare_lstm", "def _sequences("),
+        (problem, "table_mlp", "def _standardized("),
         (problem, "batch_norm", "def _moments("),
         (initializer, "orthogonal", "def _orthogonal("),
         (initializer, "hints", "def learn("),
@@ -172,6 +179,9 @@ def test_the_engine_and_other_definitions_are_not():
     adam = texts(optimizer, "adam")
     assert "class Oracle" not in adam and "def rmsprop" not in adam and "Registry(" not in adam
     assert "class Problem" not in texts(problem, "digits_mlp")
+    assert "def find(" not in texts(problem, "cifar10_3c3d") and "class Remote" not in texts(
+        problem, "shakespeare_lstm"
+    )
     assert '"""' not in adam and "@optimizer" not in adam and "#" not in adam
 
 
@@ -201,6 +211,13 @@ def test_a_changed_helper_makes_other_runs_and_a_comment_does_not(monkeypatch):
         optimizer.find(name).__dict__.pop("fingerprint", None)
     assert {name for name in before if before[name] != after[name]} == {"bfgs", "lbfgs"}
     assert made() == before
+
+
+def test_data_that_stay_where_they_are_keep_their_digest():
+    made = problem.build(problem.bind("digits_mlp"))
+    assert made.to("cpu", torch.float32).train is made.train
+    moved = made.to("cpu", torch.float64).train
+    assert moved is not made.train and moved.tensors[0].dtype == torch.float64
 
 
 def test_it_is_the_same_in_another_process():

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from problems.names import UsageError
-from suite.environment import _commit, check_device, cores, environment
+from suite import __version__
+from suite.environment import _commit, _fixed, check_device, cores, environment, machines
 
 
 def test_it_names_what_results_depend_on() -> None:
@@ -23,6 +24,17 @@ def test_it_names_what_results_depend_on() -> None:
     assert found["processor"]
     assert 1 <= found["cores"] <= (os.cpu_count() or 1)
     assert found["cores"] == cores()
+
+
+def test_an_installed_suite_is_told_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.environment._commit", lambda root: "")
+    assert _fixed.__wrapped__()["commit"] == f"v{__version__}"
+
+
+def test_machines_are_told_apart_by_all_but_the_commit() -> None:
+    one, other = {"torch": "2.11", "commit": "a" * 40}, {"torch": "2.11", "commit": "b" * 40 + "+dirty"}
+    new = {"torch": "2.12", "commit": ""}
+    assert machines([one, other, one, new]) == [(one, ["aaaaaaaaaa", "bbbbbbbbbb+dirty"]), (new, [])]
 
 
 def test_devices_that_are_not_here_are_refused() -> None:

@@ -82,6 +82,27 @@ def test_a_comparison_fits_the_terminal(tmp_path: Path, width: int, starts: str)
         assert number(row.final["test_loss"].value) in text
 
 
+def test_runs_of_several_commits_are_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def outcome() -> str:
+        to = screen(200)
+        show_comparison(
+            to, compare(plan(QUESTION), Ledger(store, train=FakeEngine()), lambda phase, runs: lambda p: None)
+        )
+        return printed(to)
+
+    alone = outcome()
+    assert alone.count("measured on") == 1 and ", commit c0ffee\n" in alone and "commits of the suite" not in alone
+    for result in list(store):
+        if result.run.seed % 2:
+            store.save(replace(result, environment={**result.environment, "commit": "d" * 40 + "+dirty"}))
+    mixed = outcome()
+    assert mixed.count("measured on") == 1
+    assert all(commit in mixed.partition("commits ")[2].splitlines()[0] for commit in ("c0ffee", "dddddddddd+dirty"))
+    assert "! runs of 2 commits of the suite stand side by side" in mixed
+
+
 def test_a_terminal_of_40_columns_loses_nothing(tmp_path: Path) -> None:
     outcome = compare(plan(QUESTION), Ledger(Store(tmp_path), train=FakeEngine()), lambda phase, runs: lambda p: None)
     to = screen(40)
