@@ -80,7 +80,7 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
         _gather(parameters, state.views)
         return own, replace(state, settings=dict(settings))
 
-    return Optimizer(init, step, needs=Needs(vmap=False))
+    return Optimizer(init, step, needs=Needs(vmap=False, searches=settings.get("line_search_fn") is not None))
 
 
 @dataclass(frozen=True)

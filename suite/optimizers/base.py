@@ -88,12 +88,14 @@ class Needs:
             tells what a step costs takes as many.
         averages: θ is an average of the points that its steps are made from, which its state has: what shrinks θ
             does not shrink them.
+        searches: it weighs losses against slopes, as a line search does, so that gradients must be those of the losses.
     """
 
     vmap: bool = True
     full_batch: bool = False
     cycle: int = 1
     averages: bool = False
+    searches: bool = False
 
 
 def _itself(state: State, theta: Tensor) -> Tensor:

@@ -144,4 +144,4 @@ def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
             "k": state["k"] + taken,
         }
 
-    return Optimizer(init, step, needs=Needs(full_batch=True))
+    return Optimizer(init, step, needs=Needs(full_batch=True, searches=True))

@@ -102,7 +102,8 @@ def kfac(
             "t": state["t"] + 1,
         }
 
-    return Optimizer(init, step, needs=Needs(cycle=math.lcm(every, invert, TRIALS if rescale else 1)))
+    cycle = math.lcm(every, invert, TRIALS if rescale else 1)
+    return Optimizer(init, step, needs=Needs(cycle=cycle, searches=rescale))
 
 
 def _inverted(due: Tensor, trust: Tensor, means: Sequence[Tensor], before: Sequence[Tensor]) -> list[Tensor]:

@@ -326,7 +326,7 @@ def descent(
             theta, state = iterate(oracle, state, theta)
         return theta, {**state, "at": theta}
 
-    return Optimizer(init, step, needs=Needs(full_batch=not minibatch))
+    return Optimizer(init, step, needs=Needs(full_batch=not minibatch, searches=True))
 
 
 @optimizer(section="4.3", reference="Cauchy 1847", slow=True)

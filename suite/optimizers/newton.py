@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Count, Fraction, Natural, NonNegative, OneOf, Positive, log_range
@@ -149,7 +150,7 @@ def hessian_free(
         moved = torch.where(a > 0, theta + a * direction, theta)
         return moved, {"damping": trust.clamp(1e-20, 1e20), "p": torch.where(descends, p, 0.0)}
 
-    return Optimizer(init, step, needs=_FULL)
+    return Optimizer(init, step, needs=replace(_FULL, searches=True))
 
 
 def _solve(

@@ -13,10 +13,15 @@ from suite.optimizers.base import Optimizer, Oracle, State, among, dot, optimize
 if TYPE_CHECKING:
     from torch import Tensor
 
+NO_SLOPE = "a clipped gradient is not the slope of its loss; such a search bounds its steps by itself"
+
 
 @dataclass(frozen=True)
 class Changed:
-    """An oracle whose gradient at θ is ``change(oracle, θ, g)``; its values and products are those of the loss."""
+    """An oracle whose gradient at θ is ``change(oracle, θ, g)``; its values and products are those of the loss.
+
+    The two do not belong together, so it is not for rules that weigh one against the other.
+    """
 
     oracle: Oracle
     change: Callable[[Oracle, Tensor, Tensor], Tensor]
@@ -32,8 +37,17 @@ class Changed:
         return getattr(self.oracle, name)
 
 
-def regraded(inner: Optimizer, change: Callable[[Oracle, Tensor, Tensor], Tensor]) -> Optimizer:
-    """The optimizer with every gradient g at θ that it asks for replaced by ``change(oracle, θ, g)``."""
+def regraded(who: str, inner: Optimizer, change: Callable[[Oracle, Tensor, Tensor], Tensor], why: str) -> Optimizer:
+    """The optimizer with every gradient g at θ that it asks for replaced by ``change(oracle, θ, g)``.
+
+    Raises:
+        UsageError: ``who`` is around a rule that weighs losses against slopes; ``why`` that does not go.
+    """
+    if inner.needs.searches:
+        raise UsageError(
+            f"{who}: the optimizer weighs losses against slopes to see how far to go, and {why}; "
+            f"put {who} around a rule with a learning rate, as in {who}(sgd)"
+        )
 
     def init(oracle: Oracle, theta: Tensor) -> State:
         return inner.init(Changed(oracle, change), theta)
@@ -51,8 +65,11 @@ def clip(optimizer: Optimizer, norm: Positive = 1.0) -> Optimizer:
     ‖g‖ is the Euclidean norm over all parameters. Pascanu, Mikolov & Bengio 2013.
 
     torch.nn.utils.clip_grad_norm_ divides by ‖g‖ + 1e-6, which changes the last digits.
+
+    Raises:
+        UsageError: around a rule with a line search, or another that weighs losses against slopes.
     """
-    return regraded(optimizer, lambda oracle, theta, g: g * (norm / g.norm()).clamp(max=1.0))
+    return regraded("clip", optimizer, lambda oracle, theta, g: g * (norm / g.norm()).clamp(max=1.0), NO_SLOPE)
 
 
 @optimizer(section="10.11.1", reference="Mikolov 2012")
@@ -61,6 +78,9 @@ def clip_value(optimizer: Optimizer, value: Positive = 1.0) -> Optimizer:
 
     Unlike clipping by the norm it changes the gradient's direction. As
     torch.nn.utils.clip_grad_value_.
+
+    Raises:
+        UsageError: as for ``clip``.
     """
 
     def clipped(oracle: Oracle, theta: Tensor, g: Tensor) -> Tensor:
@@ -69,7 +89,7 @@ def clip_value(optimizer: Optimizer, value: Positive = 1.0) -> Optimizer:
         most = torch.as_tensor(value, device=g.device).to(g.dtype)
         return g.minimum(most).maximum(-most)
 
-    return regraded(optimizer, clipped)
+    return regraded("clip_value", optimizer, clipped, NO_SLOPE)
 
 
 @optimizer(section="7.1.1", equation="7.3")
@@ -155,10 +175,13 @@ def sam(optimizer: Optimizer, rho: Positive = 0.05) -> Optimizer:
 
     g is the gradient at θ: two gradients for each that the inner optimizer asks for, on the same
     minibatch. Where g = 0 there is no direction to go in, and the gradient is that at θ.
+
+    Raises:
+        UsageError: around a rule with a line search, or another that weighs losses against slopes.
     """
 
     def worst(oracle: Oracle, theta: Tensor, g: Tensor) -> Tensor:
         size = g.norm()
         return oracle.gradient(theta + rho * (g / size).where(size > 0, 0.0))[1]
 
-    return regraded(optimizer, worst)
+    return regraded("sam", optimizer, worst, "the gradient at θ + ρ g/‖g‖ is no loss's slope at θ")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import NonNegative, Positive
-from suite.optimizers.base import Optimizer, Oracle, State, optimizer
-from suite.strategies.gradients import Changed
+from suite.optimizers.base import Optimizer, Oracle, State, among, dot, optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 @optimizer(section="8.4", reference="Neelakantan et al. 2015, equation 1")
 def gradient_noise(optimizer: Optimizer, eta: Positive = 0.01, gamma: NonNegative = 0.55) -> Optimizer:
-    """Gradient noise: g ← g + N(0, σₜ²) with σₜ² = η/(1 + t)^γ at step t = 0, 1, ….
+    """Gradient noise: g ← g + n with n ~ N(0, σₜ²) and σₜ² = η/(1 + t)^γ at step t = 0, 1, ….
 
-    The paper chooses η of 0.01, 0.3 or 1. The noise depends on the bits of θ₀ (and so on
-    the run's seed), on t and on the coordinate; every gradient of a step gets the same.
+    The paper chooses η of 0.01, 0.3 or 1. The noise depends on the bits of θ₀ (and so on the run's seed), on t
+    and on the coordinate; every gradient of a step gets the same. So a step's loss is L(θ) + nᵀθ, whose gradient
+    this is, and that is what line searches look at. Losses that are recorded are without it.
     """
     inner = optimizer
 
-    def changed(oracle: Oracle, state: State) -> _Noisy:
-        def noisy(oracle: Oracle, theta: Tensor, g: Tensor) -> Tensor:
+    def changed(oracle: Oracle, state: State) -> _Tilted:
+        def tilt(theta: Tensor) -> Tensor:
             spread = (eta / (1 + state["t"]) ** gamma) ** 0.5
-            return g + spread * normal(state["key"], state["t"], len(theta)).to(g.dtype)
+            return spread * normal(state["key"], state["t"], len(theta)).to(theta.dtype)
 
-        return _Noisy(oracle, noisy)
+        return _Tilted(oracle, tilt)
 
     def init(oracle: Oracle, theta: Tensor) -> State:
         own = {"key": key_of(theta), "t": 0.0}
@@ -40,10 +41,27 @@ def gradient_noise(optimizer: Optimizer, eta: Positive = 0.01, gamma: NonNegativ
     return replace(inner, init=init, step=step, readout=lambda state, theta: inner.readout(state["inner"], theta))
 
 
-class _Noisy(Changed):
-    """An oracle whose gradients have other noise at each step."""
+@dataclass(frozen=True)
+class _Tilted:
+    """The oracle of L(θ) + nᵀθ, with another n at each step."""
 
+    oracle: Oracle
+    tilt: Callable[[Tensor], Tensor]
     steady = False
+
+    def value(self, theta: Tensor) -> Tensor:
+        return self.oracle.value(theta) + dot(theta, self.tilt(theta))
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        value, g = self.oracle.gradient(theta)
+        n = self.tilt(theta)
+        return value + dot(theta, n), g + n
+
+    def among(self, active: Tensor) -> _Tilted:
+        return replace(self, oracle=among(self.oracle, active))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.oracle, name)
 
 
 def key_of(theta: Tensor) -> Tensor:

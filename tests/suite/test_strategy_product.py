@@ -11,7 +11,8 @@ from suite.lane_oracle import LaneOracle
 from suite.lanes import Together
 from suite.objective import Objective
 from suite.optimizers import optimizer
-from suite.optimizers.base import Optimizer
+from suite.optimizers.base import Needs, Optimizer, Oracle
+from suite.strategies.noise import normal
 
 ENTRIES = list(optimizer)
 STRATEGIES = [entry for entry in ENTRIES if entry.wraps]
@@ -54,6 +55,7 @@ def test_composes_or_says_why_not(outer: str, inner: str) -> None:
     assert not torch.equal(found[0], start()) or torch.equal(plain[0], start())  # it moves where the inner one does
 
 
+REGRADE = ("clip", "clip_value", "sam")  # change gradients alone
 NEUTRAL = {
     "clip": {"norm": 1e30},
     "clip_value": {"value": 1e30},
@@ -65,7 +67,8 @@ NEUTRAL = {
     "lookahead": {"k": 1000},
     "sam": {"rho": 1e-300},
 }
-SEARCHES = ("bfgs", "conjugate_gradients", "gradient_descent")
+SEARCHES = ("bfgs", "conjugate_gradients", "gradient_descent", "lbfgs")
+WEIGH = {*SEARCHES, "scaled_conjugate_gradients", "hessian_free"}  # losses against slopes
 
 
 @pytest.mark.parametrize("inner", [entry.name for entry in ENTRIES if not entry.wraps])
@@ -78,12 +81,60 @@ def test_strategies_that_do_nothing_change_nothing(inner: str) -> None:
         made = optimizer.bind(Spec(outer, (spec,), tuple(settings.items())))
         if inner in SEARCHES and outer in ("blocks", "gradient_noise"):
             continue  # which begin each search as if it were the first, for the loss may be another
-        if outer == "decoupled_decay" and inner.startswith("schedule_free"):
+        if (outer == "decoupled_decay" and inner.startswith("schedule_free")) or (outer in REGRADE and inner in WEIGH):
             continue  # which is refused
         found = trained(optimizer.build(made), 4)[0]
         torch.testing.assert_close(
             found, plain, rtol=1e-9, atol=1e-11, msg=lambda said, outer=outer: f"{outer}: {said}"
         )
+
+
+@pytest.mark.parametrize("inner", [*sorted(WEIGH), "kfac(rescale=True)", "torch.LBFGS(line_search_fn='strong_wolfe')"])
+def test_rules_that_weigh_losses_against_slopes_get_those_of_one_function(inner: str) -> None:
+    """Along any line the slope that they see is the derivative of the value that they see, or it is refused."""
+    assert optimizer.build(optimizer.bind(inner)).needs.searches
+    for entry in STRATEGIES:
+        text = f"polyak({entry.name}(lookahead({inner})))"  # what is around and inside does not hide it
+        if entry.name in REGRADE:
+            with pytest.raises(
+                UsageError, match=rf"^{entry.name}: .* losses against slopes .* as in {entry.name}\(sgd\)"
+            ):
+                optimizer.build(optimizer.bind(text))
+        else:
+            assert optimizer.build(optimizer.bind(text)).needs.searches
+
+
+@pytest.mark.parametrize("outer", [entry.name for entry in STRATEGIES if entry.name not in REGRADE])
+def test_what_a_strategy_shows_a_search_is_one_function(outer: str) -> None:
+    seen: list[tuple[float, float, float]] = []
+
+    def step(oracle: Oracle, state: object, theta: torch.Tensor) -> tuple[torch.Tensor, object]:
+        value, g = oracle.gradient(theta)
+        d = torch.linspace(-1, 1, len(theta), dtype=theta.dtype) * (g != 0)  # within what the step may move
+        ahead, behind = oracle.value(theta + 1e-5 * d), oracle.value(theta - 1e-5 * d)
+        seen.append((float(value), float((ahead - behind) / 2e-5 - g @ d), float(oracle.value(theta) - value)))
+        return theta - 0.01 * g, state
+
+    inner = Optimizer(lambda oracle, theta: {"x": theta.new_zeros(())}, step, needs=Needs(searches=True))
+    trained(optimizer.find(outer).factory(inner))
+    assert len(seen) >= 3
+    assert all(abs(slope) < 1e-8 and abs(value) < 1e-12 for _, slope, value in seen)
+
+
+@pytest.mark.parametrize("inner", ["gradient_descent", "lbfgs", "bfgs"])
+def test_noise_around_a_search_leads_to_the_minimum_of_what_it_tilts(inner: str) -> None:
+    """With the same noise n at every step L(θ) + nᵀθ has its minimum where ∇L = −n, and the search finds it."""
+    made = optimizer.build(optimizer.bind(f"gradient_noise({inner}, eta=0.01, gamma=0.0)"))
+    problem = bowl()
+    oracle = LaneOracle(Objective(problem, 1, tuple(t[None] for t in problem.train.tensors), taped=False))
+    theta = start()
+    state = made.init(oracle, theta)
+    for _ in range(60):
+        theta, state = made.step(oracle, {**state, "t": 0.0}, theta)
+    slope = oracle.gradient(theta)[1]
+    assert float(slope.norm()) > 1e-3
+    noise = 0.1 * normal(state["key"], 0.0, len(theta)).to(slope.dtype)
+    torch.testing.assert_close(slope, -noise, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
