@@ -330,10 +330,10 @@ def _if_any(
 ) -> tuple[Kernel, list[Tensor]]:
     """An action that does nothing where no lane is active, and where its results lie.
 
-    On an accelerator it is always done: waiting to see who is active takes longer, and no graph of kernels can.
+    An accelerator is waited for to see who is: that takes less than an evaluation, and searches ask many times.
     """
     action, outputs = make(*operands, **options)
-    return action if active.is_cuda else lambda: action() if active.any() else None, outputs
+    return lambda: action() if active.any() else None, outputs
 
 
 def _zero_if_unused(grads: Any, pieces: list[Tensor]) -> list[Tensor]:
