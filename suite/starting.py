@@ -46,7 +46,7 @@ def start_of(run: Run, made: Problem, found: dict[tuple[str, int], Start]) -> St
         return Result(
             run, "failed", f"initializer {run.initializer}: theta must have shape ({made.size},), got {shape}"
         )
-    return theta.detach().to(getattr(torch, run.dtype)), costs
+    return theta.detach().to("cpu", getattr(torch, run.dtype)), costs  # where all starts lie, whoever made them
 
 
 def _spent(run: Run, made: Problem) -> Start:
