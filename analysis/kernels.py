@@ -268,4 +268,4 @@ def _seconds(kernel: Kernel, objective: Objective) -> float:
 def synchronize(device: torch.device) -> None:
     """Wait for an accelerator, so that a clock means something."""
     if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
+        torch.accelerator.synchronize(device)

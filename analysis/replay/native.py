@@ -122,7 +122,10 @@ def compiled(chain: Chain) -> Kernel | None:
     program = Program(chain)
     if program.real is None or (_form.get() == "known" and not program.cuda and not _known(program.source)):
         return None
-    function = native_cuda.function(program.source) if program.cuda else _function(program.source)
+    if program.cuda:
+        function = native_cuda.function(program.source, chain.ops[0].outs[0].device.index)
+    else:
+        function = _function(program.source)
     if function is None or not _trusted(program.source, program, function):
         return None
     return program.bind(function)

@@ -94,15 +94,15 @@ def _lines(lines: Sequence[str], indent: int) -> str:
 
 
 @cache
-def function(source: str) -> Any:
-    """The compiled kernel of a text; None where this PyTorch has no compiler for it."""
+def function(source: str, device: int) -> Any:
+    """The compiled kernel of a text on a device; None where this PyTorch has no compiler for it."""
     from analysis.replay.native import spent
 
     if os.environ.get("SUITE_NATIVE") == "0":
         return None
     began = time.perf_counter()
     try:
-        with no_headers():
+        with no_headers(), torch.cuda.device(device):
             return torch.cuda._compile_kernel(source, "chain", nvcc_options=list(FLAGS))
     except (AttributeError, OSError, RuntimeError):
         return None
@@ -138,7 +138,8 @@ def bound(kernel: Any, rows: int, columns: int, operands: Sequence[Tensor]) -> C
 
     def call() -> None:
         stream = ctypes.c_void_p(stream_of(device))
-        status = launch(kernel.func, *grid, 1, THREADS, 1, 1, 0, stream, addresses, None)
+        with torch.cuda.device(device):
+            status = launch(kernel.func, *grid, 1, THREADS, 1, 1, 0, stream, addresses, None)
         if status:
             raise RuntimeError(f"a compiled chain could not be launched: CUDA error {status}")
 
