@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.replay.accelerator import accelerator
 from analysis.replay.folders import cache_folder
 from problems.names import parse
 from problems.problem import Problem, problem
@@ -124,12 +125,12 @@ def _pass(run: Run, made: Problem, width: int) -> tuple[float, tuple[Tensor, Ten
     sampler.fill(0)
     action, outputs = Objective(made, width, sampler.batch).bind("gradient", theta)
     action()
-    times = []
+    means, times = accelerator(theta.device), []
     for repeat in range(12):
         began = time.perf_counter()
         action()
-        if theta.is_cuda:
-            torch.cuda.synchronize()
+        if means is not None:
+            means.wait()
         times.append(time.perf_counter() - began)
         if repeat >= 2 and sum(times) > SECONDS / 8:
             break

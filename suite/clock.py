@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from analysis.replay.accelerator import accelerator
 
-DELAY = 10_000_000  # cycles for which an accelerator waits
 EMPTY, TIMES = 200, 5  # stretches that hold nothing, in a row, from which the clock's own time is told
 
 
@@ -21,24 +20,21 @@ class Clock:
     """
 
     def __init__(self, device: str) -> None:
-        self.cuda = device.startswith("cuda")
+        self.accelerator = accelerator(device)
         self.stretches: dict[str, list[tuple[Any, Any]]] = {}
-        self.inside, self.around = (0.0, 0.0) if self.cuda else self._own()
+        self.inside, self.around = self._own() if self.accelerator is None else (0.0, 0.0)
+        self.pause = self._pause()
 
     def now(self) -> Any:
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+        return time.perf_counter() if self.accelerator is None else self.accelerator.mark()
 
     def delay(self) -> None:
-        """Keep an accelerator busy for a few milliseconds, so that what is launched meanwhile follows without gaps.
+        """Let an accelerator wait for ``pause`` seconds, so that what is launched meanwhile follows without gaps.
 
         What lies between two events is else the time that it took to launch them, where that is longer.
         """
-        if self.cuda:
-            torch.cuda._sleep(DELAY)
+        if self.accelerator is not None:
+            self.accelerator.delay()
 
     def timed(self, name: str, action: Callable[..., Any]) -> Callable[..., Any]:
         """The action, its stretches kept under a name."""
@@ -53,11 +49,23 @@ class Clock:
 
     def take(self, name: str) -> tuple[float, int]:
         """Seconds in the stretches of a name so far, and how many there were; they are forgotten."""
-        if self.cuda:
-            torch.cuda.synchronize()
         found = self.stretches.pop(name, [])
-        total = sum(a.elapsed_time(b) / 1e3 if self.cuda else b - a for a, b in found)
+        if self.accelerator is None:
+            total = sum(b - a for a, b in found)
+        else:
+            self.accelerator.wait()
+            total = sum(self.accelerator.between(a, b) for a, b in found)
         return max(0.0, total - len(found) * self.inside), len(found)
+
+    def _pause(self) -> float:
+        if self.accelerator is None:
+            return 0.0
+        for _ in range(2):  # what comes first is loaded first
+            began = self.now()
+            self.delay()
+            ended = self.now()
+            self.accelerator.wait()
+        return self.accelerator.between(began, ended)
 
     def _own(self) -> tuple[float, float]:
         """Seconds that an empty stretch is long, and that timing one takes from outside it."""

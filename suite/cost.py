@@ -24,6 +24,7 @@ import torch
 
 from analysis.numbers import duration
 from analysis.replay import graphs, native
+from analysis.replay.accelerator import accelerator
 from problems.names import Spec
 from problems.problem import Problem, problem
 from suite.clock import Clock
@@ -225,12 +226,13 @@ def _size(made: Problem, spec: Spec, asked: int | None) -> int:
 
 def _replayed(made: Problem, spec: Spec, size: int, device: str, seconds: float) -> float | None:
     """Seconds of a step as one CUDA graph; None on a processor, or where steps look at values."""
-    if not device.startswith("cuda"):
+    if accelerator(device) is None:
         return None
     with graphs.used(False):  # a graph cannot be captured within another
         stepper = Stepper(made, spec, size)
         stepper.take(WARM)
-        return replayed(stepper.step, device, seconds)
+        found = replayed(stepper.again, device, seconds)
+    return None if stepper.lanes.errors else found  # of an optimizer that refuses to be captured
 
 
 def _rounds(

@@ -15,10 +15,13 @@ import torch
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 from torch.utils.benchmark import Timer  # noqa: E402  # after the logger has been quieted
 
+from analysis.replay.accelerator import Cuda, accelerator  # noqa: E402
 from analysis.replay.products import by_onednn  # noqa: E402
 
 MATRIX = 1024  # a square product of this size runs at a processor's peak
 COPY = 1 << 26  # bytes, more than the caches hold
+MOMENT = 0.3  # seconds in which the best is looked for
+TIMES, LONG = 5, 1.0  # calls on an accelerator at least, before timing and timed, unless they take so many seconds
 
 
 def timer(action: Callable[[], Any]) -> Timer:
@@ -44,23 +47,35 @@ def device_seconds(
             cache holds, so that it does not find there what the one before it left.
         before: done before each call, outside the time.
     """
-    if not device.startswith("cuda"):
-        if before is None:
-            return timer(action).blocked_autorange(min_run_time=seconds).median
-        return statistics.median(_by_calls(action, seconds, before))
-    scratch = torch.empty(2 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
-    for _ in range(5):  # kernels are captured at the third call
+    means = accelerator(device)
+    if means is not None:
+        return statistics.median(_by_marks(action, means, seconds, cold, before))
+    if before is None:
+        return timer(action).blocked_autorange(min_run_time=seconds).median
+    return statistics.median(_by_calls(action, seconds, before))
+
+
+def _by_marks(
+    action: Callable[[], Any], means: Cuda, seconds: float, cold: bool, before: Callable[[], Any] | None
+) -> list[float]:
+    scratch = means.beyond_cache() if cold else None
+    alone, before = before is not None, before or (lambda: None)
+    began = time.perf_counter()
+    for _ in range(TIMES):  # kernels are captured at the third call
+        before()
         action()
-    calls = 1 if cold or before else max(1, round(2e-3 / _between(action, 1, device)))
+        means.wait()
+        if time.perf_counter() - began > LONG:
+            break
+    calls = 1 if cold or alone else max(1, round(2e-3 / _between(action, 1, means)))
     times: list[float] = []
     began = time.perf_counter()
-    while time.perf_counter() - began < seconds or len(times) < 5:
-        if before is not None:
-            before()
-        if cold:
+    while not times or (spent := time.perf_counter() - began) < seconds or (len(times) < TIMES and spent < LONG):
+        before()
+        if scratch is not None:
             scratch.zero_()
-        times.append(_between(action, calls, device) / calls)
-    return statistics.median(times)
+        times.append(_between(action, calls, means) / calls)
+    return times
 
 
 def _by_calls(action: Callable[[], Any], seconds: float, before: Callable[[], Any]) -> list[float]:
@@ -75,7 +90,7 @@ def _by_calls(action: Callable[[], Any], seconds: float, before: Callable[[], An
 
 def glance(action: Callable[[], Any], device: str, seconds: float) -> float:
     """Mean seconds of a call from as many as take ``seconds``; on a processor its own, whatever else it does."""
-    if device.startswith("cuda"):
+    if accelerator(device) is not None:
         return device_seconds(action, device, seconds)
     calls, spent = 1, 0.0
     while True:
@@ -88,15 +103,14 @@ def glance(action: Callable[[], Any], device: str, seconds: float) -> float:
         calls = max(2 * calls, min(10 * calls, round(calls * seconds / max(spent, 1e-9))))
 
 
-def _between(action: Callable[[], Any], calls: int, device: str) -> float:
-    """Seconds between two events around some calls on an accelerator."""
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    first.record()
+def _between(action: Callable[[], Any], calls: int, means: Cuda) -> float:
+    """Seconds between two marks around some calls on an accelerator."""
+    first = means.mark()
     for _ in range(calls):
         action()
-    last.record()
-    torch.cuda.synchronize(device)
-    return max(first.elapsed_time(last), 1e-4) / 1e3
+    last = means.mark()
+    means.wait()
+    return max(means.between(first, last), 1e-7)
 
 
 def replayed(action: Callable[[], Any], device: str, seconds: float) -> float | None:
@@ -104,22 +118,21 @@ def replayed(action: Callable[[], Any], device: str, seconds: float) -> float | 
 
     None on a processor, and for a call that cannot be captured (one that looks at values).
     """
-    if not device.startswith("cuda"):
+    means = accelerator(device)
+    if means is None:
         return None
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            action()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph):
-            action()
-    except RuntimeError:
-        torch.cuda.synchronize(device)
-        return None
-    return device_seconds(graph.replay, device, seconds)
+    for _ in range(3):
+        action()
+    graph = means.capture([action], means.pool())
+    return None if graph is None else device_seconds(graph.replay, device, seconds)
+
+
+def _quickest(action: Callable[[], Any], device: str) -> float:
+    """The least seconds of a call, of as many as take a moment."""
+    means = accelerator(device)
+    if means is None:
+        return min(timer(action).blocked_autorange(min_run_time=MOMENT).times)
+    return min(_by_marks(action, means, MOMENT, cold=False, before=None))
 
 
 @cache
@@ -129,20 +142,21 @@ def matmul_peak(device: str, dtype: torch.dtype) -> float:
     On a processor by the quicker of PyTorch's two libraries: its convolutions are oneDNN's, which on AMD's reaches
     twice what MKL does, whose products a linear layer gets.
     """
-    side = MATRIX if device == "cpu" else 8 * MATRIX
+    means = accelerator(device)
+    side = MATRIX if means is None else means.scale * MATRIX
     a, b = (torch.rand(side, side, dtype=dtype, device=device) for _ in range(2))
     c = torch.empty_like(a)
     products: list[Callable[[], Any]] = [lambda: torch.mm(a, b, out=c)]
-    if device == "cpu" and by_onednn(a, b) is not None:
+    if means is None and by_onednn(a, b) is not None:
         products.append(lambda: by_onednn(a, b))
-    seconds = min(min(timer(product).blocked_autorange(min_run_time=0.3).times) for product in products)
-    return 2 * side**3 / seconds
+    return 2 * side**3 / min(_quickest(product, device) for product in products)
 
 
 @cache
 def copy_bandwidth(device: str) -> float:
     """Bytes per second read and written by a large copy (each byte copied counts two)."""
-    size = COPY if device == "cpu" else 8 * COPY
+    means = accelerator(device)
+    size = COPY if means is None else means.scale * COPY
     a = torch.ones(size, dtype=torch.uint8, device=device)
     b = torch.empty_like(a)
-    return 2 * size / min(timer(lambda: b.copy_(a)).blocked_autorange(min_run_time=0.3).times)
+    return 2 * size / _quickest(lambda: b.copy_(a), device)

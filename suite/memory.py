@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+from analysis.replay.accelerator import accelerator
 
 
 class Peak:
@@ -19,13 +19,12 @@ class Peak:
     """
 
     def __init__(self, device: str) -> None:
-        self.device = device
+        self.accelerator = accelerator(device)
         self.bytes: int | None = None
 
     def __enter__(self) -> Peak:
-        if self.device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self._before: int | None = torch.cuda.memory_allocated(self.device)
+        if self.accelerator is not None:
+            self._before: int | None = self.accelerator.held()
         else:
             _trim()
             self._before = _resident("VmRSS") if _reset() else None
@@ -34,16 +33,14 @@ class Peak:
     def __exit__(self, *error: Any) -> None:
         if self._before is None:
             return
-        cuda = self.device.startswith("cuda")
-        now = torch.cuda.max_memory_allocated(self.device) if cuda else _resident("VmHWM")
+        now = _resident("VmHWM") if self.accelerator is None else self.accelerator.peak()
         self.bytes = None if now is None else max(0, now - self._before)
 
 
 def free(device: str) -> int | None:
     """Bytes that a device could still give; None where that is not known."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    return _line("/proc/meminfo", "MemAvailable")
+    means = accelerator(device)
+    return _line("/proc/meminfo", "MemAvailable") if means is None else means.free()
 
 
 def _trim() -> None:

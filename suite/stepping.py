@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from analysis.replay.accelerator import accelerator
 from analysis.replay.tape import Kernel
 from problems.names import Spec, UsageError, parse
 from problems.problem import Problem
@@ -81,6 +82,10 @@ class Stepper:
         self._record(self._step(self._k))
         self._k += 1
 
+    def again(self) -> None:
+        """The last step's minibatch and settings once more: a step that begins no epoch."""
+        self._record(self._step(self._k - 1))
+
     def run(self) -> None:
         """As many steps as are taken in one go."""
         for _ in range(self.block):
@@ -112,8 +117,9 @@ class Stepper:
 
     def _now(self) -> float:
         """The time at which all that was asked for is done."""
-        if self.lanes.theta.is_cuda:
-            torch.cuda.synchronize()
+        means = accelerator(self.lanes.theta.device)
+        if means is not None:
+            means.wait()
         return time.perf_counter()
 
     def settled(self, scout: Stepper) -> Stepper:
@@ -154,12 +160,13 @@ class Stepper:
             share: of a gradient, its forward pass.
         """
         assert self.clock is not None
-        blocks = max(1, round(seconds / self.about / self.block))
+        pauses = -(-self.block // AHEAD) if self.lanes.uniform else 0  # launching is what other steps take
+        blocks = max(1, round(seconds / (self.about * self.block + self.clock.pause * pauses)))
         self.forget()
         for _ in range(blocks):
             self.restart()
             for k in range(self.block):
-                if k % AHEAD == 0:
+                if pauses and k % AHEAD == 0:
                     self.clock.delay()
                 self.step()
         return self.told(share)

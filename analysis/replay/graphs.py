@@ -8,8 +8,7 @@ kernels are those that ran before, in the same order, so the bits are the same.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import groupby
@@ -17,7 +16,8 @@ from typing import Any
 
 import torch
 
-Kernel = Callable[[], Any]
+from analysis.replay.accelerator import Cuda, Kernel, accelerator
+
 WARM = 2  # replays kernel by kernel before a capture, in which libraries load what they need
 _wanted = ContextVar("wanted", default=True)
 
@@ -38,13 +38,14 @@ def stretches(program: Sequence[Kernel], actions: Collection[Kernel], device: to
     Args:
         actions: those of the program that are no kernels, and may do more than launch some.
     """
-    if device.type != "cuda" or not _wanted.get():
+    means = accelerator(device)
+    if means is None or not _wanted.get():
         return list(program)
-    pool = torch.cuda.graph_pool_handle()
+    pool = means.pool()
     found: list[Kernel] = []
     for action, run in groupby(program, key=lambda kernel: kernel in actions):
         kernels = list(run)
-        found += kernels if action or len(kernels) == 1 else [Captured(kernels, device, pool)]
+        found += kernels if action or len(kernels) == 1 else [Captured(kernels, means, pool)]
     return found
 
 
@@ -55,18 +56,19 @@ class Captured:
         pool: memory that graphs of one program share, which are replayed in the order of their capture.
     """
 
-    def __init__(self, kernels: Sequence[Kernel], device: torch.device, pool: Any) -> None:
-        self.kernels, self.device, self.pool = list(kernels), device, pool
-        self._calls = 0
-        self.graph: torch.cuda.CUDAGraph | None = None
+    def __init__(self, kernels: Sequence[Kernel], means: Cuda, pool: Any) -> None:
+        self.kernels, self.means, self.pool = list(kernels), means, pool
+        self.graph: Any | None = None
+        self._calls, self._refused = 0, False
 
     def __call__(self) -> None:
         """Launch the kernels."""
         if self.graph is not None:
             self.graph.replay()
             return
-        if self._calls == WARM and not torch.cuda.is_current_stream_capturing():
+        if self._calls >= WARM and not self._refused and not self.means.capturing():
             self.graph = self._capture()
+            self._refused = self.graph is None
         self._calls += 1
         if self.graph is not None:
             self.graph.replay()
@@ -74,28 +76,5 @@ class Captured:
             for kernel in self.kernels:
                 kernel()
 
-    def _capture(self) -> torch.cuda.CUDAGraph | None:
-        graph = torch.cuda.CUDAGraph()
-        random = torch.cuda.default_generators[self.device.index]
-        before = random.clone_state()
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        collecting = gc.isenabled()
-        gc.disable()  # a graph that were freed meanwhile would end the capture
-        try:
-            with torch.cuda.stream(side):
-                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
-                try:
-                    for kernel in self.kernels:
-                        kernel()
-                finally:
-                    graph.capture_end()
-        except RuntimeError:  # a kernel that waits for the device
-            torch.cuda.synchronize(self.device)
-            random.graphsafe_set_state(before)  # the state in use would wait for the end of this capture for ever
-            return None
-        finally:
-            if collecting:
-                gc.enable()
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        return graph
+    def _capture(self) -> Any | None:
+        return self.means.capture(self.kernels, self.pool)
