@@ -230,7 +230,8 @@ class Registry(Generic[T]):
         The result is canonical: two texts that mean the same bind to equal specs.
 
         Raises:
-            UsageError: unknown name or setting, wrong type, out of bounds, or missing.
+            UsageError: unknown name or setting, wrong type, out of bounds, missing, or refused by what it is of: by
+                ``refuses`` of the entry's ``meta``, which says of all settings together why they will not do.
         """
         spec = parse(spec) if isinstance(spec, str) else spec
         entry = self.find(spec.name)
@@ -241,6 +242,9 @@ class Registry(Generic[T]):
                 raise UsageError(f"{entry.name}: {parameter.name} must be given")
             value = given.get(parameter.name, parameter.default)
             bound.append((parameter.name, self._bind_value(entry, parameter, value)))
+        refused = entry.meta["refuses"](dict(bound)) if "refuses" in entry.meta else ""
+        if refused:
+            raise UsageError(f"{entry.name}: {refused}")
         return Spec(entry.name, (), tuple(bound))
 
     def named(self, spec: Spec) -> Spec:

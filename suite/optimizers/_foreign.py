@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from problems.bounds import log_range
+from problems.bounds import Range, log_range
 from problems.entries import Entry
 from problems.names import UsageError
 from problems.parameters import Parameter, parameters_of
@@ -29,7 +29,9 @@ def adopt(found: Any, name: str) -> Entry[Optimizer] | None:
     if not issubclass(found, torch.optim.Optimizer):
         return None
     settings = tuple(_settings(found, name))
-    return Entry(name, _factory(found), settings, {"tune": _tuned(settings), "family": "torch.optim"})
+    tuned = _tuned(settings)
+    meta = {"tune": tuned, "family": "torch.optim", "refuses": _refusal(found, settings, tuned)}
+    return Entry(name, _factory(found), settings, meta)
 
 
 def from_torch(member: str) -> Entry[Optimizer]:
@@ -92,6 +94,25 @@ def _literal(value: Any) -> bool:
 
 def _tuned(settings: tuple[Parameter, ...]) -> dict[str, Any]:
     return {"lr": log_range(1e-5, 1.0)} if any(p.name == "lr" for p in settings) else {}
+
+
+def _refusal(cls: Any, settings: Sequence[Parameter], tuned: Mapping[str, Range]) -> Callable[[Mapping[str, Any]], str]:
+    """Says why a class does not take settings; of what is at its default or where tuning searches nothing is asked."""
+
+    def refused(given: Mapping[str, Any]) -> str:
+        def plain(p: Parameter) -> bool:
+            value, within = given[p.name], tuned.get(p.name)
+            searched = within is not None and isinstance(value, float) and within.low <= value <= within.high
+            return value == p.default or searched
+
+        if all(map(plain, settings)):
+            return ""
+        from suite.optimizers._torch_optim import refusal
+
+        needy = any(p.required for p in settings)
+        return refusal(cls, given, None if needy else {p.name: p.default for p in settings})
+
+    return refused
 
 
 def _factory(cls: Any) -> Callable[..., Optimizer]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from problems.names import UsageError
+from problems.names import Spec, UsageError, render
 from suite.optimizers.base import Needs, Optimizer, Oracle, State, pieces
+from suite.schedules import schedule
 from suite.strategies.noise import key_of
 
 _DRAWS = frozenset(
@@ -83,6 +84,37 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
     return Optimizer(init, step, needs=Needs(vmap=False, searches=settings.get("line_search_fn") is not None))
 
 
+def refusal(cls: Any, settings: Mapping[str, Any], usual: Mapping[str, Any] | None) -> str:
+    """Why a class's constructor refuses settings, whatever the parameters' shapes; empty if it does not.
+
+    Args:
+        usual: its defaults, if it has one for each: where it does not take these either, nothing is said.
+    """
+    why = _tried(cls, _at_first(settings))
+    if not why or (usual is not None and _tried(cls, usual)):
+        return ""
+    return f"{_written(cls, settings)} cannot be made: {why}"
+
+
+def _tried(cls: Any, settings: Mapping[str, Any]) -> str:
+    """What the constructor says over a vector, over a matrix, and over both, if it takes none of them."""
+    vector, matrix = (Parameter(torch.zeros(shape)) for shape in ((2,), (2, 2)))
+    why = ""
+    for parameters in ([vector, matrix], [vector], [matrix], _grouped([vector, matrix])):
+        try:
+            cls(parameters, **settings)
+        except Exception as error:
+            why = why or f"{error}" or type(error).__name__
+        else:
+            return ""
+    return why
+
+
+def _at_first(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings before the first step: schedules have their first value."""
+    return {key: schedule.build(value)(0) if isinstance(value, Spec) else value for key, value in settings.items()}
+
+
 @dataclass(frozen=True)
 class _Held:
     """The state of an instance, which strategies take as one thing: none of it is theirs to look into."""
@@ -115,7 +147,7 @@ def _written(cls: type, settings: Mapping[str, Any]) -> str:
     """The call with those settings that are not the defaults."""
     defaults = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # of the class itself, not an instance
     given = {k: v for k, v in settings.items() if k not in defaults or defaults[k].default != v}
-    return f"{cls.__name__}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+    return f"{cls.__name__}({', '.join(f'{key}={render(value)}' for key, value in given.items())})"
 
 
 class _Slopes(torch.autograd.Function):

@@ -128,6 +128,55 @@ def test_refused_settings_and_shapes_name_the_class():
         optimizer.build(optimizer.bind("torch.Muon(lr=0.1)")).init(oracle, START.clone())
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("torch.Adam(lr=-1)", r"^torch\.Adam: Adam\(lr=-1\.0\) cannot be made: Invalid learning rate: -1\.0$"),
+        ("torch.Adam(betas=(0.9, 1.5))", "Invalid beta parameter at index 1: 1.5"),
+        ("torch.SGD(nesterov=True)", "Nesterov momentum requires a momentum"),
+        ("polyak(clip(torch.RMSprop(alpha=-0.5)))", r"^torch\.RMSprop: .* Invalid alpha value: -0\.5"),
+        ("torch.Adam(lr=linear(-1.0))", r"Adam\(lr=linear\(.*\) cannot be made: Invalid learning rate: -1"),
+        ("torch.Muon(lr=-2)", "Learning rate should be >= 0"),  # which takes matrices alone
+        ("torch.LBFGS(line_search_fn='armijo')", None),  # seen at the first step only
+        ("torch.Muon(lr=2)", None),
+        ("torch.Adam(lr=cosine(0.1, steps=10))", None),
+    ],
+)
+def test_settings_that_the_class_refuses_are_told_before_anything_runs(text, message):
+    if message is None:
+        assert optimizer.bind(text)
+        return
+    with pytest.raises(UsageError, match=message):
+        optimizer.bind(text)
+
+
+def test_so_are_those_of_a_class_of_ones_own(tmp_path):
+    file = tmp_path / "careful.py"
+    file.write_text(
+        "import torch\nclass Careful(torch.optim.SGD):\n    def __init__(self, params, lr: float, odd: float = 1.0):\n"
+        "        if lr > 10 or odd % 2 == 0:\n            raise TypeError(f'too much: {lr}, {odd}')\n"
+        "        super().__init__(params, lr=lr)\n"
+        "class Broken(torch.optim.SGD):\n    def __init__(self, params, lr=1.0, other=2.0):\n"
+        "        raise KeyError(other)\n"
+    )
+    for settings in ("lr=11.0", "lr=0.1, odd=2.0", "lr=11.0, odd=3.0"):
+        with pytest.raises(UsageError, match=r"careful.py:Careful: Careful\(.*\) cannot be made: too much: "):
+            optimizer.bind(f"{file}:Careful({settings})")
+    assert optimizer.bind(f"{file}:Careful(lr=0.1, odd=3.0)")
+    assert optimizer.bind(f"{file}:Broken(other=3.0)")  # it is not for its settings that it cannot be made
+
+
+def test_defaults_and_rates_that_tuning_tries_need_no_instance(monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("suite.optimizers._torch_optim.refusal", never)
+    for text in ("torch.Adam", "torch.Adam(lr=0.1)", "torch.Adam(0.00001, weight_decay=0.0)"):
+        optimizer.bind(text)
+    with pytest.raises(AssertionError):
+        optimizer.bind("torch.Adam(lr=0.1, weight_decay=0.1)")
+
+
 def test_a_required_setting_must_be_given(tmp_path):
     file = tmp_path / "needy.py"
     file.write_text(
