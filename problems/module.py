@@ -21,6 +21,7 @@ from problems.module_layers import Layers
 from problems.names import UsageError
 from problems.nonlinear import is_changing
 from problems.problem import Batch, Data, Pieces, Problem
+from problems.references import RAISED
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -174,7 +175,7 @@ def _need_mean(made: Problem, values: dict[str, Tensor]) -> None:
         try:
             loss = made.loss_of(pieces, batch)
             twice = made.loss_of(pieces, tuple(torch.cat([t, t]) for t in batch))
-        except Exception as error:
+        except RAISED as error:
             what = f"{type(error).__name__}: {error}"
             raise UsageError(
                 f"{made.name}: the loss of the first examples, {shapes}, cannot be computed: {what}"

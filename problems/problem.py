@@ -13,7 +13,7 @@ from problems.course import Course
 from problems.entries import Entry
 from problems.layout import Layout
 from problems.names import Spec, UsageError
-from problems.references import told
+from problems.references import RAISED, told
 from problems.registry import Registry
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ class Problems(Registry[Problem]):
                 made = super().build(bound, **supplied)
         except UsageError as error:
             raise UsageError(f"{bound.name}: {error}") from error
-        except Exception as error:
+        except RAISED as error:
             where = str(self.find(bound.name).source)
             raise UsageError(f"{bound.name} cannot be made: {told(error, where)}") from error
         if not isinstance(made, Problem):

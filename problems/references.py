@@ -13,6 +13,7 @@ from types import ModuleType
 
 from problems.names import UsageError
 
+RAISED = (Exception, SystemExit)  # what somebody's code may end with; an interrupt is not its own
 _OURS = ("suite", "problems", "analysis")
 _PREFIX = "_suite_user"  # of the names under which files are imported
 
@@ -90,7 +91,7 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except UsageError:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise UsageError(f"{name} cannot be imported: {told(error, name)}") from error
 
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from problems.entries import Entry
 from problems.names import Spec, UsageError, parse, render
 from problems.parameters import In, Parameter, parameters_of
-from problems.references import import_file, import_module, own_file
+from problems.references import RAISED, import_file, import_module, own_file
 
 T = TypeVar("T")
 _ALL: list[Registry[Any]] = []  # to tell a name of another kind from one that nobody knows
@@ -131,7 +131,7 @@ class Registry(Generic[T]):
         """One package's broken definition must not take the others down: it is said and passed over."""
         try:
             self.add(self._of_object(point.load(), point.name))
-        except Exception as error:
+        except RAISED as error:
             print(f"{self.kind} {point.name!r} ({point.value}) cannot be loaded: {error}", file=sys.stderr)
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import click
 
 from problems.names import Spec, UsageError, parse
 from problems.problem import Problem, problem
+from problems.references import RAISED
 from problems.registry import Registry
 from suite import export
 from suite.initializers import initializer
@@ -49,7 +50,7 @@ def _by_what_it_makes(spec: Spec) -> str:
     """The kind of a function that no decorator tells the kind of; an optimizer's where it cannot be called."""
     try:
         made: Any = problem.find(spec.name).factory(**dict(problem.bind(spec).kwargs))
-    except Exception:
+    except RAISED:
         return optimizer.kind
     if isinstance(made, Problem):
         return problem.kind

@@ -19,6 +19,7 @@ from problems.models import mlp, regressor
 from problems.names import Spec, UsageError, parse
 from problems.parameters import In, Parameter
 from problems.problem import Data, Problem
+from problems.references import RAISED
 from suite.errors import told
 from suite.lane_oracle import LaneOracle
 from suite.lanes import Together, lanes_of
@@ -101,7 +102,7 @@ def check_optimizer(spec: Spec | str) -> list[Check]:
     for name, check in _BEHAVIOUR.items() if ready else ():
         try:
             holds, words = check(spec)
-        except Exception as error:
+        except RAISED as error:
             holds, words = False, f"it raised {told(error)}"
         if name in ("takes a step", "pure") and not holds:
             return [*done, Check(name, False, f"{words}; nothing else was asked of it")]
@@ -204,7 +205,7 @@ def _train(
 def _steps(spec: Spec) -> tuple[bool, str]:
     try:
         words = fault(optimizer.build(spec), _oracle(bowl()), start())
-    except Exception as error:
+    except RAISED as error:
         return False, f"one step of one run raised {told(error)}"
     return not words, words or "one step of one run gives theta and a state of the same form"
 

@@ -18,6 +18,7 @@ import click
 
 from problems.names import UsageError
 from suite import __version__
+from suite.errors import told
 from suite.options import DATA, Finite
 
 KINDS = [
@@ -60,6 +61,8 @@ class Commands(click.Group):
             raise Mistake(str(error), 2) from error
         except KeyboardInterrupt:
             raise Mistake("interrupted", 130) from None
+        except SystemExit as error:  # click ends by exceptions of its own
+            raise Mistake(f"somebody's definition ended the process; {told(error)}", 1) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:

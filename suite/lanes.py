@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from analysis.replay.tape import Kernel, Tape, Untraceable
 from problems.names import Spec, UsageError
 from problems.problem import Problem
+from problems.references import RAISED
 from suite.errors import told
 from suite.lane_oracle import LaneOracle
 from suite.objective import Listener, Objective, rows
@@ -346,7 +347,7 @@ class Apart:
                     raise UsageError(_misshapen(self.specs[0].name, row.shape, new.shape))
                 if new is not row:
                     row.copy_(new)
-            except Exception as error:
+            except RAISED as error:
                 self.errors[lane] = told(error)
             self._first[lane] = oracle.first if oracle.first is not None else 0.0
         if any(oracle.first is not None for oracle in self.oracles):

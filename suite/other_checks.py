@@ -12,6 +12,7 @@ from torch import Tensor
 from problems.entries import Entry
 from problems.names import Spec, parse
 from problems.problem import Problem, problem
+from problems.references import RAISED
 from suite.checks import Check
 from suite.errors import told
 from suite.initializers import NotApplicable, initializer
@@ -65,7 +66,7 @@ def check_initializer(spec: Spec | str) -> list[Check]:
 def _tried(name: str, check: Callable[[Problem], tuple[bool, str]], made: Problem) -> Check:
     try:
         return Check(name, *check(made))
-    except Exception as error:
+    except RAISED as error:
         return Check(name, False, f"it raised {told(error)}")
 
 

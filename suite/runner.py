@@ -13,6 +13,7 @@ from torch import Tensor
 
 from problems.names import parse
 from problems.problem import Problem, problem
+from problems.references import RAISED
 from suite.environment import environment
 from suite.errors import told
 from suite.evaluate import evaluate, gradient_norms
@@ -102,7 +103,7 @@ class _Group:
             specs = [parse(r.run.optimizer) for r in records]
             seeds = [r.run.seed for r in records]
             self.lanes = lanes_of(self.made, specs, self.theta, seeds, run.batch_size, run.order)
-        except Exception as error:
+        except RAISED as error:
             self._fail(self._alive, told(error))
             return
         self.probing = Probing(self.made, run.probes, run.batch_size, self.lanes)
@@ -113,7 +114,7 @@ class _Group:
                 return
             try:
                 first_bad = self._steps(at, stop)
-            except Exception as error:
+            except RAISED as error:
                 self._fail(self._alive, told(error))
                 return
             self._part(first_bad, stop)

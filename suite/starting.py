@@ -11,6 +11,7 @@ from torch import Tensor
 
 from problems.names import UsageError, parse
 from problems.problem import Problem
+from problems.references import RAISED
 from suite.errors import told
 from suite.initializers import NotApplicable, initializer
 from suite.initializers.spending import spending
@@ -34,7 +35,7 @@ def start_of(run: Run, made: Problem, found: dict[tuple[str, int], Start]) -> St
         return Result(run, "skipped", str(reason))
     except UsageError:
         raise
-    except Exception as error:
+    except RAISED as error:
         return Result(run, "failed", f"initializer {run.initializer}: {told(error)}")
     if not isinstance(theta, Tensor):
         got = type(theta).__name__
@@ -72,6 +73,6 @@ def not_applicable(start: Any, made: Problem) -> str:
         return str(reason)
     except UsageError:
         raise
-    except Exception:
+    except RAISED:
         return ""  # a fault of the initializer's own, which its runs will record
     return ""

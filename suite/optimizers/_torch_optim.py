@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from problems.names import Spec, UsageError, render
+from problems.references import RAISED
 from suite.optimizers.base import Needs, Optimizer, Oracle, State, pieces
 from suite.schedules import schedule
 from suite.strategies.noise import key_of
@@ -52,7 +53,7 @@ def adapt(cls: Any, settings: Mapping[str, Any]) -> Optimizer:
         try:
             with random:
                 instance = cls(_grouped(parameters) if "use_muon" in words else parameters, **settings)
-        except Exception as error:
+        except RAISED as error:
             raise UsageError(f"torch {_written(cls, settings)} cannot be made: {error}") from error
         return _Held(instance, parameters, views, random, theta, dict(settings))
 
@@ -103,7 +104,7 @@ def _tried(cls: Any, settings: Mapping[str, Any]) -> str:
     for parameters in ([vector, matrix], [vector], [matrix], _grouped([vector, matrix])):
         try:
             cls(parameters, **settings)
-        except Exception as error:
+        except RAISED as error:
             why = why or f"{error}" or type(error).__name__
         else:
             return ""
