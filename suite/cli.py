@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.exceptions import Exit
 
 from problems.names import UsageError
 from suite import __version__
@@ -63,7 +64,7 @@ class Commands(click.Group):
             raise Mistake("interrupted", 130) from None
         except SystemExit as error:  # click ends by exceptions of its own
             raise Mistake(f"somebody's definition ended the process; {told(error)}", 1) from error
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             raise Mistake(_told(error), 1) from error
@@ -138,7 +139,7 @@ def compare(**options: Any) -> None:
     """
     from suite.commands import compare
 
-    sys.exit(compare(**options))
+    raise Exit(compare(**options))
 
 
 @cli.command()
@@ -160,7 +161,7 @@ def run(**options: Any) -> None:
     """Train OPTIMIZER on PROBLEM once and print its trace."""
     from suite.commands import run
 
-    sys.exit(run(**options))
+    raise Exit(run(**options))
 
 
 @cli.command()
@@ -186,7 +187,7 @@ def cost(**options: Any) -> None:
     """
     from suite.cost_command import cost
 
-    sys.exit(cost(**options))
+    raise Exit(cost(**options))
 
 
 @cli.command()
@@ -223,7 +224,7 @@ def spectrum(**options: Any) -> None:
     """Eigenvalues of PROBLEM's Hessian, at its start or along training with OPTIMIZER."""
     from suite.spectrum_command import spectrum
 
-    sys.exit(spectrum(**options))
+    raise Exit(spectrum(**options))
 
 
 @cli.command()
@@ -251,7 +252,7 @@ def trace(**options: Any) -> None:
     """
     from suite.trace_command import trace
 
-    sys.exit(trace(**options))
+    raise Exit(trace(**options))
 
 
 @cli.command()
@@ -285,7 +286,7 @@ def landscape(**options: Any) -> None:
     """
     from suite.landscape_command import landscape
 
-    sys.exit(landscape(**options))
+    raise Exit(landscape(**options))
 
 
 @cli.command()
@@ -300,7 +301,7 @@ def check(**options: Any) -> None:
     """
     from suite.check_command import check
 
-    sys.exit(check(**options))
+    raise Exit(check(**options))
 
 
 _RESULTS = click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are.")
@@ -317,7 +318,7 @@ def report(**options: Any) -> None:
     """
     from suite.reporting.command import report
 
-    sys.exit(report(**options))
+    raise Exit(report(**options))
 
 
 @cli.command()
@@ -329,7 +330,7 @@ def figures(**options: Any) -> None:
     """Write every figure of the report as a file of its own, and print their names."""
     from suite.reporting.command import figures
 
-    sys.exit(figures(**options))
+    raise Exit(figures(**options))
 
 
 @cli.command()
@@ -350,7 +351,7 @@ def table(**options: Any) -> None:
     """
     from suite.reporting.command import table
 
-    sys.exit(table(**options))
+    raise Exit(table(**options))
 
 
 @cli.command("list")
