@@ -88,7 +88,7 @@ def _caption(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[Renderable
     seeds = plan.seeds
     yield Text(task.name, style="bold") + Text(f"  {task.steps} steps, {batch}")
     lines = [
-        f"tuned by final {task.judged_by} on {len_of_tuning(plan)}",
+        *_tuning(plan, task, rows),
         f"shown: final values on the {split} split, median of {count(seeds, 'fresh seed')} {_interval(task, rows)}",
     ]
     target, minimum = task.target, task.made.minimum
@@ -110,6 +110,15 @@ def _interval(task: Task, rows: Sequence[Row]) -> str:
     levels = [row.final[task.reported[0]].level for row in rows if row.best is not None]
     kept = [level for level in levels if not math.isnan(level)]
     return f"[{100 * min(kept):.3g} % interval]" if kept else "(too few for an interval, which takes 5)"
+
+
+def _tuning(plan: Plan, task: Task, rows: Sequence[Row]) -> Iterator[str]:
+    """What was tuned how, and which optimizers had one trial, as nothing of them is left to tune."""
+    free = {str(row.contestant.optimizer): bool(row.contestant.trials[0].free) for row in rows}
+    if any(free.values()):
+        yield f"tuned by final {task.judged_by} on {len_of_tuning(plan)}"
+    if left := sorted(name for name, tuned in free.items() if not tuned):
+        yield f"one trial, as there is nothing to tune: {', '.join(left)}"
 
 
 def len_of_tuning(plan: Plan) -> str:

@@ -310,6 +310,12 @@ def clock_name(machine: str) -> str:
     return "measured seconds" if machine == MEASURED else f"seconds on {machine}"
 
 
+def untuned(rows: Sequence[Row]) -> list[str]:
+    """The optimizers that had one trial, as nothing of them was left to tune, by name."""
+    free = {row["optimizer"]: any(trial["settings"] for trial in row["trials"]) for row in rows}
+    return sorted(name for name, tuned in free.items() if not tuned)
+
+
 def setting(row: Row) -> str:
     """The best values of what was tuned, with ``!`` where one lies at the edge of its range."""
     edges = {edge.partition(" ")[0] for edge in row["edge"]}

@@ -11,7 +11,7 @@ from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
 from suite.environment import short
 from suite.reporting import figures, scaling, tables
-from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting
+from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
 from suite.reporting.evidence import Evidence
 
 
@@ -62,12 +62,21 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
         return f"{', '.join(there) or 'nothing measured'}; no comparison yet."
     names = list(dict.fromkeys(row["optimizer"] for contest in found for row in contest.rows))
     question = found[0].question
-    tried = max(len(row["trials"]) for contest in found for row in contest.rows)
     return (
-        f"{_count(len(names), 'optimizer')} on {_count(len(found), 'problem')}. Each was tuned with the same budget, "
-        f"{_count(tried, 'trial')}, and its best setting was run again on {_count(question['seeds'], 'fresh seed')}, "
-        "from which all values below come."
+        f"{_count(len(names), 'optimizer')} on {_count(len(found), 'problem')}. "
+        f"{_tuning([row for contest in found for row in contest.rows])} was run again on "
+        f"{_count(question['seeds'], 'fresh seed')}, from which all values below come."
     )
+
+
+def _tuning(rows: Sequence[Row]) -> str:
+    """What budget each had, up to what was run again."""
+    tried = max(len(row["trials"]) for row in rows)
+    left = untuned(rows)
+    if len(left) == len({row["optimizer"] for row in rows}):
+        return "There was nothing to tune, and each"
+    but = f" (but for {', '.join(left)}, of which nothing is left to tune)" if left else ""
+    return f"Each was tuned with the same budget, {_count(tried, 'trial')}{but}, and its best setting"
 
 
 PLURALS = {"spectrum": "spectra", "look at a loss surface": "looks at loss surfaces"}
@@ -216,6 +225,7 @@ def _facts(evidence: Evidence) -> list[Block]:
             ("initializers", question["initializers"]),
             *([("ended sooner by", question["stop"])] if question.get("stop") else []),
             ("tuning", f"{_count(question['trials'], 'trial')} each, {record['tuning_runs']:,} runs"),
+            *([("one trial, nothing to tune", ", ".join(left))] if (left := untuned(record["rows"])) else []),
             ("evaluation", f"{_count(question['seeds'], 'fresh seed')}, {record['evaluation_runs']:,} runs"),
             ("precision", f"{question['dtype']} on {question['device']}"),
             *((f"skipped on {s['problem']}", f"{s['initializer']}: {s['reason']}") for s in record["skipped"]),

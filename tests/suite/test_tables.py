@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from analysis.numbers import number
+from suite import comparisons
 from suite.engine import Progress
 from suite.estimate import Course, seconds
 from suite.ledger import Ledger
 from suite.outcome import compare
 from suite.plan import Question, plan
 from suite.progress import Display, Lines, count, span
+from suite.reporting.contests import every
+from suite.reporting.evidence import Evidence
+from suite.reporting.page import _summary
 from suite.spec import Run
 from suite.store import Store
 from suite.tables import console, percent, show_comparison
@@ -80,6 +84,33 @@ def test_a_comparison_fits_the_terminal(tmp_path: Path, width: int, starts: str)
         assert words in text
     for row in next(iter(outcome.rows.values())):
         assert number(row.final["test_loss"].value) in text
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "there", "missing"),
+    [
+        ("adam, lbfgs, bfgs", ["on 4 trials x 2 seeds", "one trial, as there is nothing to tune: bfgs, lbfgs"], "!"),
+        ("adam, polyak(sgd)", ["on 4 trials x 2 seeds"], "one trial, as"),
+        ("lbfgs, sgd(lr=0.1)", ["one trial, as there is nothing to tune: lbfgs, sgd(lr=0.1)"], "tuned by"),
+    ],
+)
+def test_who_had_nothing_to_tune_is_told(tmp_path: Path, optimizers: str, there: list[str], missing: str) -> None:
+    engine = FakeEngine(loss=lambda run: 0.1 + 0.001 * run.seed)
+    asked = replace(QUESTION, optimizers=optimizers, seeds=3)
+    outcome = compare(plan(asked), Ledger(Store(tmp_path), train=engine), lambda phase, runs: lambda p: None)
+    to = screen(200)
+    show_comparison(to, outcome)
+    caption = printed(to).partition("shown:")[0]
+    assert all(words in caption for words in there) and missing not in caption
+    comparisons.save(outcome, tmp_path)
+    evidence = Evidence.read(str(tmp_path))
+    lead = _summary(evidence, every(evidence))
+    left = [name for name in ("lbfgs", "bfgs", "sgd(lr=0.1)") if name in optimizers]
+    if "adam" not in optimizers:
+        assert "There was nothing to tune, and each was run again on 3 fresh seeds" in lead
+    else:
+        but = f" (but for {', '.join(sorted(left))}, of which nothing is left to tune)" if left else ""
+        assert f"the same budget, 4 trials{but}, and its best setting was run again" in lead
 
 
 def test_runs_of_several_commits_are_told(tmp_path: Path) -> None:
