@@ -175,6 +175,8 @@ def run(**options: Any) -> None:
 @click.option("--compare", nargs=2, metavar="A B", help="How much more a step of A costs than one of B, by turns.")
 @click.option("--update", metavar="NAMES", help="Only the updates of these, or of all, on one flat vector.")
 @click.option("--sizes", default="1e4,1e5,1e6,1e7", show_default=True, help="Numbers of parameters for --update.")
+@click.option("--resume", is_flag=True, help="Keep what DIR has of this machine and version; the rest, cheapest first.")
+@click.option("--budget", type=Finite(0), metavar="SECONDS", help="As --resume, and begin no more after so long.")
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where costs are kept.")
 @click.option("--figure", metavar="FILE", help="Bars of the parts of a step, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -183,7 +185,8 @@ def cost(**options: Any) -> None:
     """Measure what a step of each of OPTIMIZERS costs on each of PROBLEMS.
 
     Seconds by part, memory, operations, and shares of what this machine does at best. Both
-    are names separated by commas. Measure on an idle machine.
+    are names separated by commas. Measure on an idle machine. With --budget it ends with exit
+    code 1 while some are missing; the same command goes on with them.
     """
     from suite.cost_command import cost
 

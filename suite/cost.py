@@ -139,7 +139,7 @@ def measure(
     began, compiled = time.perf_counter(), native.spent.seconds
     bound, spec = problem.bind(problem_text), optimizer.bind(optimizer_text)
     made = problem.build(bound).to(device, getattr(torch, dtype))
-    size = _size(made, spec, batch_size)
+    size = size_of(made, spec, batch_size)
     check_room(made, spec, size, device)
     each = seconds / ROUNDS / 2
     if tell is not None and not size and len(made.train) >= MANY:
@@ -203,7 +203,7 @@ def ratios(
     made = problem.build(problem.bind(problem_text)).to(device, getattr(torch, dtype))
     steppers = []
     for spec in map(optimizer.bind, (first, second)):
-        size = _size(made, spec, batch_size)
+        size = size_of(made, spec, batch_size)
         check_room(made, spec, size, device)
         scout = Stepper(made, spec, size)
         scout.scout(seconds / pairs / 2)
@@ -217,7 +217,7 @@ def ratios(
     return found
 
 
-def _size(made: Problem, spec: Spec, asked: int | None) -> int:
+def size_of(made: Problem, spec: Spec, asked: int | None) -> int:
     """Examples in a minibatch: as asked, or all for methods that are meant for all, or the problem's own."""
     if asked is not None:
         return asked

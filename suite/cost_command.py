@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from problems.names import Spec, UsageError, parse
 from problems.problem import problem
 from problems.selection import selected
 from suite import export, tables
-from suite.costs import save
+from suite.cost_rows import measured, told
 from suite.environment import check_device
 from suite.optimizers import optimizer
 from suite.options import need_figure
@@ -50,6 +49,8 @@ def cost(
     compare: tuple[str, str] | None,
     update: str | None,
     sizes: str,
+    resume: bool,
+    budget: float | None,
     results: str,
     figure: str | None,
     as_json: bool,
@@ -60,6 +61,8 @@ def cost(
 
     check_device(device)
     need_figure("cost", figure)
+    if (resume or budget is not None) and (update is not None or compare is not None):
+        raise UsageError("cost: --resume and --budget are for costs of whole steps, without --update or --compare")
     if update is not None:
         return _update(update, problems, compare, sizes=sizes, dtype=dtype, device=device, seconds=seconds,
                        results=results, figure=figure, as_json=as_json, quiet=quiet)  # fmt: skip
@@ -69,18 +72,20 @@ def cost(
         texts = [optimizer.bind(text) for text in compare]
         return _compare(named, texts, settings, seconds, as_json)
     texts = [optimizer.bind(spec) for spec in selected(optimizer, optimizers or OPTIMIZERS)]
-    for at in named:
-        problem.build(at)  # what cannot be made is said before anything is measured
-    costs, skipped = _measured(named, texts, settings, seconds, results, quiet)
+    say = (lambda words: None) if quiet else (lambda words: click.echo(words, err=True))
+    resume = resume or budget is not None  # else the next call would begin anew
+    found = measured(named, texts, settings, seconds, results, resume=resume, budget=budget, say=say)
     if as_json:
-        click.echo(export.to_json({"costs": [c.to_dict() for c in costs], "skipped": skipped}))
+        rest = {"skipped": found.skipped, "missing": found.missing}
+        click.echo(export.to_json({"costs": [c.to_dict() for c in found.costs], **rest}))
     else:
-        show(tables.console(sys.stdout), costs)
-        for one in skipped:
-            click.echo(f"skipped: {one['optimizer']} on {one['problem']}: {one['reason']}")
-    if figure is not None:
-        draw(costs, figure)
-    return 0
+        if found.costs:
+            show(tables.console(sys.stdout), found.costs)
+        for line in told(found, budget):
+            click.echo(line)
+    if figure is not None and found.costs:
+        draw(found.costs, figure)
+    return int(bool(found.missing))
 
 
 def _update(names: str, problems: str, compare: Any, **options: Any) -> int:
@@ -89,44 +94,6 @@ def _update(names: str, problems: str, compare: Any, **options: Any) -> int:
     if problems or compare is not None:
         raise UsageError("cost: --update measures by itself, without problems or --compare")
     return update(names=names, **options)
-
-
-def _measured(
-    named: Sequence[Spec], texts: Sequence[Spec], settings: dict[str, Any], seconds: float, results: str, quiet: bool
-) -> tuple[list[Cost], list[dict[str, str]]]:
-    """The costs, each kept as soon as it is known, and what was refused, with the reason.
-
-    Raises:
-        UsageError: everything was.
-    """
-    from suite.cost import measure
-
-    costs: list[Cost] = []
-    skipped: list[dict[str, str]] = []
-    refused: list[UsageError] = []
-    for at, text in itertools.product(named, texts):
-        names = {"problem": str(problem.short(at)), "optimizer": str(optimizer.short(text))}
-        if not quiet:
-            click.echo(f"measuring {names['optimizer']} on {names['problem']} …", err=True)
-        tell = None if quiet else (lambda words: click.echo(f"  {words}", err=True))
-        try:
-            costs.append(measure(at, text, seconds=seconds, tell=tell, **settings))
-        except UsageError as error:
-            refused.append(error)
-            skipped.append({**names, "reason": _reason(error, at, text)})
-        else:
-            save(costs[-1], results)
-    if not costs:
-        raise UsageError("; ".join(dict.fromkeys(map(str, refused))))
-    return costs, skipped
-
-
-def _reason(error: UsageError, at: Spec, text: Spec) -> str:
-    """What an error says, without the names of those that are named before it."""
-    said = str(error)
-    for named in (f"{text.name} on {at.name}: ", f"{text.name}: ", f"{at.name}: "):
-        said = said.removeprefix(named)
-    return said
 
 
 def _compare(

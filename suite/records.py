@@ -28,8 +28,7 @@ def save(record: Mapping[str, Any], folder: str | Path, key: Any) -> Path:
     from suite.export import to_json
     from suite.store import StoreError
 
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    target = Path(folder) / f"{name}.json"
+    target = file_of(folder, key)
     part = target.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +39,11 @@ def save(record: Mapping[str, Any], folder: str | Path, key: Any) -> Path:
             part.unlink()
         raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
+
+
+def file_of(folder: str | Path, key: Any) -> Path:
+    """Where the record of a key is kept."""
+    return Path(folder) / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}.json"
 
 
 def load(folder: str | Path) -> list[dict[str, Any]]:
