@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from problems.beside import beside, builtins_of
 from problems.names import UsageError
 
 RAISED = (Exception, SystemExit)  # what somebody's code may end with; an interrupt is not its own
@@ -73,10 +74,10 @@ def import_file(path: str) -> ModuleType:
     assert location is not None and location.loader is not None
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))
+    vars(module)["__builtins__"] = builtins_of(file.parent)
     try:
-        location.loader.exec_module(module)
+        with beside(file.parent):
+            location.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt | UsageError):

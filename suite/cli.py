@@ -20,7 +20,7 @@ from click.exceptions import Exit
 from problems.names import UsageError
 from suite import __version__
 from suite.errors import told
-from suite.options import DATA, Finite
+from suite.options import DATA, QUIET, Finite
 
 KINDS = [
     "problems",
@@ -105,7 +105,7 @@ def _shared(command: Any) -> Any:
         click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are kept."),
         click.option("--force", is_flag=True, help="Train anew what is stored already."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option("--quiet", is_flag=True, help="No progress on stderr."),
+        QUIET,
     )
     for option in reversed(options):
         command = option(command)
@@ -180,7 +180,7 @@ def run(**options: Any) -> None:
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where costs are kept.")
 @click.option("--figure", metavar="FILE", help="Bars of the parts of a step, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@QUIET
 def cost(**options: Any) -> None:
     """Measure what a step of each of OPTIMIZERS costs on each of PROBLEMS.
 
@@ -222,7 +222,7 @@ def cost(**options: Any) -> None:
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where spectra are kept.")
 @click.option("--figure", metavar="FILE", help="Spectra, and their course, as .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@QUIET
 def spectrum(**options: Any) -> None:
     """Eigenvalues of PROBLEM's Hessian, at its start or along training with OPTIMIZER."""
     from suite.spectrum_command import spectrum
@@ -279,7 +279,7 @@ def trace(**options: Any) -> None:
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where looks are kept.")
 @click.option("--figure", metavar="FILE", help="As .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@QUIET
 def landscape(**options: Any) -> None:
     """Look at PROBLEM's loss where training with OPTIMIZER goes, or at its start.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from problems.data.silence import silence
 from problems.names import UsageError
 
 FIGURES = (".svg", ".png", ".pdf")
@@ -54,6 +55,12 @@ def _data_folder(ctx: click.Context, parameter: click.Parameter, folder: str | N
         os.environ["SUITE_DATA"] = str(Path(folder).resolve())
 
 
+def _silent(ctx: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
+    """No progress of reading data either, as long as the command runs."""
+    ctx.with_resource(silence(quiet))
+    return quiet
+
+
 DATA = click.option(
     "--data",
     metavar="DIR",
@@ -61,3 +68,4 @@ DATA = click.option(
     expose_value=False,
     help="Where data sets are.  [default: SUITE_DATA]",
 )
+QUIET = click.option("--quiet", is_flag=True, callback=_silent, help="No progress on stderr.")

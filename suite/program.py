@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from problems.data.silence import silence
 from problems.names import UsageError
 from suite import comparisons, tables
 from suite.ledger import Ledger
@@ -28,11 +29,12 @@ def compare(results: str, jobs: int, force: bool, quiet: bool, **asked: Any) -> 
     from suite.reporting.contests import contests
     from suite.reporting.evidence import Evidence
 
-    planned = plan(_question(asked))
-    ledger = Ledger(Store(results), jobs, force)
-    ledger.store.sweep()
-    with Display(tables.console(sys.stderr), quiet) as display:
-        outcome = carry_out(planned, ledger, display.phase)
+    with silence(quiet):
+        planned = plan(_question(asked))
+        ledger = Ledger(Store(results), jobs, force)
+        ledger.store.sweep()
+        with Display(tables.console(sys.stderr), quiet) as display:
+            outcome = carry_out(planned, ledger, display.phase)
     record = json.loads(comparisons.save(outcome, results).read_text("utf-8"))
     return _verdicts(contests(Evidence.read(results), record))
 

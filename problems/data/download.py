@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from problems.data.silence import is_silent
 from problems.names import UsageError
 
 CHUNK = 1 << 18  # bytes
@@ -41,7 +42,9 @@ class Remote:
 
 
 def on_stderr(file: str, done: int, total: int) -> None:
-    """Progress as one line that is rewritten on a terminal; elsewhere only when a file is complete."""
+    """Progress as one line that is rewritten on a terminal; elsewhere only when a file is complete; none in silence."""
+    if is_silent():
+        return
     complete = total > 0 and done >= total
     if sys.stderr.isatty():
         share = f"{100 * done / total:3.0f} %" if total else f"{done / 1e6:.1f} MB"

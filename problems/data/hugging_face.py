@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from problems.data.folders import DataMissing, cache, roots
+from problems.data.silence import without_bars
 from problems.data.splits import Splits, each, shuffled
 from problems.names import UsageError
 from problems.problem import Batch, Data
@@ -50,9 +51,10 @@ def _opened(name: str, config: str, streaming: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"streaming": streaming, "cache_dir": str(cache() / "huggingface")}
     path = _local(name)
     try:
-        if path is not None:
-            return dict(library.load_dataset(_kind(path), data_files=str(path), **options))
-        return dict(library.load_dataset(name, config or None, **options))
+        with without_bars(library):
+            if path is not None:
+                return dict(library.load_dataset(_kind(path), data_files=str(path), **options))
+            return dict(library.load_dataset(name, config or None, **options))
     except UsageError:
         raise
     except Exception as error:  # the library raises a dozen kinds, of its own and of its dependencies

@@ -11,6 +11,7 @@ import torch
 from problems import UsageError, problem
 from problems.data import hugging_face, mnist_family, vision
 from problems.data.folders import DataMissing
+from problems.data.silence import silence
 
 datasets = pytest.importorskip("datasets")
 MNIST = mnist_family.where("mnist")
@@ -202,3 +203,16 @@ def test_real_images_are_equal_tensors_by_every_way(tmp_path) -> None:
         assert x.shape == (300, 1, 28, 28) and y.dtype == torch.int64
         for other in (vision._tensors("MNIST", theirs[part]), getattr(ours, part).tensors):
             assert torch.equal(x, other[0][:300]) and torch.equal(y, other[1][:300])
+
+
+def test_progress_is_shown_unless_silence_is_asked_for(tmp_path, capfd, monkeypatch) -> None:
+    monkeypatch.setenv("SUITE_DATA", "")
+    for quiet in (False, True):
+        file = tmp_path / f"quiet_{quiet}.csv"
+        file.write_text("a,b\n" + "\n".join(f"{i + 0.5},{i % 3}" for i in range(20)))
+        capfd.readouterr()
+        with silence(quiet):
+            hugging_face.load(str(file), "a", "b")
+        told = capfd.readouterr()
+        assert ("Generating" in told.err) is not quiet and told.out == ""
+        assert not datasets.are_progress_bars_disabled()
