@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from typing import Any
 
 _ASKED = "SUITE_QUIET"  # an environment variable, so that processes that this one starts hear of it
-_TQDM = "TQDM_DISABLE"  # tqdm's own, for torchvision's downloads
 
 
 @contextmanager
 def silence(asked: bool = True) -> Iterator[None]:
     """No progress in the block, in this process and in those that it starts, if asked."""
-    before = {name: os.environ.get(name) for name in (_ASKED, _TQDM)}
-    if asked:
-        os.environ.update({_ASKED: "1", _TQDM: "1"})
+    begun = asked and not is_silent()
+    if begun:
+        os.environ[_ASKED] = "1"
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        if begun:
+            del os.environ[_ASKED]
 
 
 def is_silent() -> bool:
     """Whether no progress is to be shown."""
     return bool(os.environ.get(_ASKED))
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What the block prints is not shown, where no progress is to be; for libraries that cannot be told."""
+    if not is_silent():
+        yield
+        return
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from problems.data import download, folders
+from problems.data.silence import unheard
 from problems.data.splits import Splits
 from problems.names import UsageError
 from problems.problem import Data
@@ -79,7 +80,8 @@ def _opened(name: str, found: Any, part: str, variant: str) -> Any:
     tried = []
     for root, fetch in _roots(name, "download" in accepted):
         try:
-            return found(root=str(root), **options, **({"download": True} if fetch else {}))
+            with unheard():
+                return found(root=str(root), **options, **({"download": True} if fetch else {}))
         except ValueError as error:  # such as an unknown variant
             raise UsageError(f"{name}: {error}") from error
         except (RuntimeError, OSError) as error:  # not found, not complete, or not to be had

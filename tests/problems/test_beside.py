@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from problems.data.silence import is_silent, silence
+from problems.data.silence import is_silent, silence, unheard
 from problems.references import import_file
 
 MINE = """
@@ -78,10 +79,7 @@ def test_nothing_else_is_touched(files):
     assert [entry for entry in sys.path if entry in path] == path
 
 
-def test_silence_is_for_the_block_and_for_processes_that_it_starts(monkeypatch):
-    import subprocess
-
-    monkeypatch.setenv("TQDM_DISABLE", "0")
+def test_silence_is_for_the_block_and_for_processes_that_it_starts(capsys):
     with silence(False):
         assert not is_silent()
     with silence():
@@ -92,7 +90,11 @@ def test_silence_is_for_the_block_and_for_processes_that_it_starts(monkeypatch):
             check=True,
         ).stdout
         assert is_silent() and told.strip() == "True"
+        with silence(), unheard():
+            print("a library's words")
+        assert is_silent()
     assert not is_silent()
-    import os
-
-    assert os.environ["TQDM_DISABLE"] == "0"
+    assert capsys.readouterr().out == ""
+    with unheard():
+        print("a library's words")
+    assert capsys.readouterr().out == "a library's words\n"

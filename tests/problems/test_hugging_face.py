@@ -207,6 +207,7 @@ def test_real_images_are_equal_tensors_by_every_way(tmp_path) -> None:
 
 def test_progress_is_shown_unless_silence_is_asked_for(tmp_path, capfd, monkeypatch) -> None:
     monkeypatch.setenv("SUITE_DATA", "")
+    datasets.enable_progress_bars()  # which the other tests have not
     for quiet in (False, True):
         file = tmp_path / f"quiet_{quiet}.csv"
         file.write_text("a,b\n" + "\n".join(f"{i + 0.5},{i % 3}" for i in range(20)))
