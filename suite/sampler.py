@@ -145,12 +145,12 @@ class Sampler:
         """The examples [lanes * size] of a step, once the course has had its say."""
         if self.course is None or self.course.examples is None:
             return indices
-        taken = dict(zip(self.seeds, indices.cpu().view(len(self.seeds), self.size), strict=True))
+        taken = dict(zip(self.seeds, indices.view(len(self.seeds), self.size), strict=True))
         chosen = {
             seed: self.course.examples(step, own, partial(generator, seed, f"course/{step}"))
             for seed, own in taken.items()
         }
-        return torch.cat([chosen[seed] for seed in self.seeds]).to(indices.device)
+        return torch.cat([chosen[seed] for seed in self.seeds]).to(self._flat[0].device)
 
     def carry_on(self, carried: Tensor | None) -> None:
         """Let the next step begin with this, [lanes, size, *carry], or with 0, whatever the last one left."""
@@ -167,7 +167,8 @@ class Sampler:
             for seed in dict.fromkeys(self.seeds)
         }
         indices = torch.cat([drawn[seed] for seed in self.seeds], dim=1)
-        return self.data.tensors, indices.to(self.data.tensors[0].device)
+        chosen = self.course is not None and self.course.examples is not None  # among them, at each step
+        return self.data.tensors, indices if chosen else indices.to(self.data.tensors[0].device)
 
     def _streamed(self, block: int) -> tuple[Batch, Tensor]:
         """New examples for every seed, and the indices [steps, lanes * size] of a block's minibatches."""
