@@ -122,7 +122,7 @@ def _whole(url: str, part: _Part, remote: Remote, progress: Progress) -> str:
         missing = _receive(url, part, remote.name, progress)
         if not missing:
             break
-        if part.size <= before:
+        if part.size == before:  # it may be less, where what was there turned out to be of another version
             return missing
         resumed = True
     else:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from problems.data import download, folders
@@ -236,6 +236,7 @@ def test_a_file_that_is_there_with_the_wrong_content_is_replaced(server, tmp_pat
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(cut=10_001, ranges=True, begun=200_000, sound=False)  # as long as the whole, and of another version
 @given(cut=st.integers(10_001, 250_000), ranges=st.booleans(), begun=st.integers(0, 200_000), sound=st.booleans())
 def test_whatever_happens_the_file_is_whole_or_not_there(running, cut, ranges, begun, sound, tmp_path_factory) -> None:
     server, url = running
