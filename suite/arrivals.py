@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from problems.names import UsageError
+from suite.clocks import EPOCHS, EVALUATIONS, STEPS
 from suite.spec import Result
 
 if TYPE_CHECKING:
@@ -16,12 +17,19 @@ if TYPE_CHECKING:
     from suite.plan import Task
 
 TIMED = "measured seconds"
-CLOCKS = {"steps": "step", "gradients": "gradients", "examples": "examples", TIMED: "measured_seconds"}
+CLOCKS = {
+    STEPS: "step",
+    EVALUATIONS: "evaluations",
+    EPOCHS: "epochs",
+    "gradients": "gradients",
+    "examples": "examples",
+    TIMED: "measured_seconds",
+}
 PRICED = "seconds on "  # and the name of the machine
 
 
 class Arrivals:
-    """The traces of results with their clocks: steps, gradients, examples, measured and priced seconds.
+    """The traces of results with their clocks: steps, evaluations, epochs, …, measured and priced seconds.
 
     Args:
         results: of the evaluation; none may be left out that will be asked for.

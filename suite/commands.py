@@ -15,6 +15,7 @@ from suite.estimate import seconds
 from suite.ledger import Ledger
 from suite.optimizers import optimizer as optimizers
 from suite.outcome import compare as compare_plan
+from suite.outlook import show_plan
 from suite.plan import Plan, Question, default_eval_every, plan, steps_per_epoch, wants_all
 from suite.progress import Display
 from suite.spec import Run
@@ -33,10 +34,10 @@ def compare(
         if as_json:
             click.echo(export.to_json(export.of_plan(planned) | _outlook(planned, ledger)))
         else:
-            tables.show_plan(stdout, planned, **_outlook(planned, ledger))
+            show_plan(stdout, planned, **_outlook(planned, ledger))
         return 0
     if not quiet:
-        tables.show_plan(stderr, planned, **_outlook(planned, ledger))
+        show_plan(stderr, planned, **_outlook(planned, ledger))
     try:
         with Display(stderr, quiet) as display:
             outcome = compare_plan(planned, ledger, display.phase)

@@ -14,6 +14,7 @@ from problems.names import render
 from problems.parameters import Parameter
 from problems.problem import problem
 from problems.registry import Registry
+from suite.clocks import CLOCKS
 from suite.initializers import bias, initializer
 from suite.optimizers import optimizer
 from suite.probes import probe
@@ -94,10 +95,14 @@ def of_comparison(outcome: Comparison) -> dict[str, Any]:
     """The tables of a comparison, best first, what they come to, and what they were measured on."""
     from suite.findings import findings
     from suite.headlines import headline
+    from suite.outcome import clock_of
 
     headlines = [headline(task, list(rows)) for task, rows in outcome.rows.items()]
+    planned = of_plan(outcome.plan)
+    for about, rows in zip(planned["problems"], outcome.rows.values(), strict=True):
+        about["clock"] = clock_of(rows)
     return {
-        **of_plan(outcome.plan),
+        **planned,
         "rows": [row for task, rows in outcome.rows.items() for row in _of_rows(task, list(rows))],
         "headlines": [line.to_dict() for line in headlines if line is not None],
         "findings": findings(outcome),
@@ -129,6 +134,8 @@ def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "best": str(row.best.spec) if row.best else None,
             "edge": list(row.edge),
             "final": {measure: asdict(estimate) for measure, estimate in row.final.items()},
+            "steps": contestant.steps,
+            "per_step": {clock: row.work.per_step(clock) for clock in CLOCKS} if row.work else {},
             "steps_to_target": row.steps_to_target,
             "reached_target": row.reached,
             "seconds_to_target": row.seconds_to_target,

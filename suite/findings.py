@@ -29,7 +29,8 @@ def findings(outcome: Comparison) -> dict[str, Any]:
       is another, and which contestant's lead is gone once both are tuned as fairly.
     - ``sensitivity``: per problem, contestant and tuned setting the region about the best within 5 %.
     - ``rank_correlation``: Kendall's τ of the contestants' final medians between each two problems.
-    - ``profile_scores``: AlgoPerf's score by steps to target, of contestants that ran on every problem.
+    - ``profile_scores``: AlgoPerf's score by time to target, on each problem by the clock by which its rows are held
+      against each other (``suite.clocks``), of contestants that ran on every problem; ``profile_clocks`` are these.
     """
     from analysis.statistics import ranking_changes, tuning_curves, vanishing_advantages
 
@@ -87,17 +88,20 @@ def label(row: Row) -> str:
 
 def _between_problems(rows: Mapping[Task, Sequence[Row]]) -> dict[str, list[dict[str, Any]]]:
     from analysis.statistics import profile_score, rank_correlation
+    from suite.outcome import clock_of
 
     finals = _table(rows, lambda task, row: task.sign(task.reported[0]) * row.final[task.reported[0]].value)
     correlation = rank_correlation(finals)
     with_target = {task: found for task, found in rows.items() if task.target is not None}
-    times = _table(with_target, lambda task, row: row.arrivals["steps"].median if row.arrivals else float("inf"))
+    clocks = {task: clock_of(found) for task, found in with_target.items()}
+    times = _table(with_target, lambda task, row: row.to_target(clocks[task]))
     everywhere = times.dropna().T
     scores = profile_score(everywhere) if everywhere.shape[0] > 1 and everywhere.shape[1] > 1 else None
     ordered = [] if scores is None else scores.sort_values(ascending=False, kind="stable").items()
     return {
         "rank_correlation": _records(correlation),
         "profile_scores": [{"contestant": str(name), "score": float(score)} for name, score in ordered],
+        "profile_clocks": [{"problem": task.name, "clock": clock} for task, clock in clocks.items()],
     }
 
 
@@ -146,7 +150,8 @@ def _across(found: Mapping[str, Records]) -> Iterator[tuple[str, str]]:
     if scores:
         told = ", ".join(f"{f['contestant']} {number(f['score'])}" for f in scores[:MOST])
         rest = f", and {len(scores) - MOST} more (--json)" if len(scores) > MOST else ""
-        yield "profile score (steps to target, up to 4 times the quickest; 1 at best)", told + rest
+        clocks = " or ".join(dict.fromkeys(f["clock"] for f in found["profile_clocks"]))
+        yield f"profile score ({clocks} to target, up to 4 times the quickest; 1 at best)", told + rest
 
 
 def _leaders(changes: Records) -> Iterator[tuple[str, str]]:
@@ -169,7 +174,8 @@ def _widths(regions: Records) -> Iterator[tuple[str, str]]:
             of_problem = widths.setdefault(region["problem"], {})
             of_problem.setdefault(region["optimizer"], f"{region['contestant']} {region['width']:.1f}{beyond}")
     for problem, wide in widths.items():
-        yield problem, ", ".join(wide.values())
+        rest = f", and {len(wide) - MOST} more (--json)" if len(wide) > MOST else ""
+        yield problem, ", ".join(list(wide.values())[:MOST]) + rest
 
 
 def _agreement(known: Records) -> str:

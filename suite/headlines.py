@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.numbers import duration, number
 from suite.arrivals import PRICED, TIMED
+from suite.clocks import STEPS, told
 
 if TYPE_CHECKING:
     from analysis.statistics import Estimate, TimeToTarget, Verdict
@@ -28,6 +29,7 @@ class Headline:
         better_than, worse_than, too_few: of the ``others``, how many the best is better than, how many are better
             than it seed by seed, though not by their median, and for how many there were too few seeds to tell.
         arrivals: time to the target by clock; empty without one.
+        clock: by which the rows are held against each other (``suite.clocks``).
     """
 
     problem: str
@@ -44,6 +46,7 @@ class Headline:
     steps: int
     target: str
     arrivals: Mapping[str, TimeToTarget]
+    clock: str = STEPS
 
     def __str__(self) -> str:
         value = number(self.estimate.value) if math.isfinite(self.estimate.value) else "diverged"
@@ -73,14 +76,15 @@ class Headline:
         return f", ahead of {self.runner_up}{by} (p = {self.verdict.p:.2g})"
 
     def _cost(self) -> str:
-        if "steps" not in self.arrivals:
+        if not self.arrivals:
             return f"after {self.steps} steps"
-        if math.isinf(self.arrivals["steps"].median):
-            found = self.arrivals["steps"]
+        found = self.arrivals[STEPS]
+        if math.isinf(found.median):
             return f"{self.target} not reached in {self.steps} steps ({found.reached} of {found.n} runs did)"
-        same = self.arrivals.get("gradients") == self.arrivals["steps"]
-        said = {"examples", "gradients"} if same else {"examples"}
-        spent = [_spent(name, found) for name, found in self.arrivals.items() if name not in said]
+        same = self.arrivals.get("gradients") == found
+        told = [STEPS, *([] if self.clock == STEPS else [self.clock]), *([] if same else ["gradients"])]
+        clocks = [name for name in self.arrivals if name in told or name == TIMED or name.startswith(PRICED)]
+        spent = [_spent(name, self.arrivals[name]) for name in clocks]
         return f"{self.target} reached in {', '.join(spent)}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +96,7 @@ class Headline:
 
 def headline(task: Task, rows: Sequence[Row]) -> Headline | None:
     """The headline of a table's rows, best first; None where nothing could be run."""
+    from suite.outcome import clock_of
     from suite.tables import name_of
 
     ranked = [row for row in rows if row.best is not None]
@@ -114,9 +119,10 @@ def headline(task: Task, rows: Sequence[Row]) -> Headline | None:
         outcomes.count("better"),
         outcomes.count("too few"),
         len(others),
-        task.steps,
+        best.contestant.steps,
         f"{target.measure} {sign} {number(target.value)}" if target is not None else "",
         best.arrivals,
+        clock_of(rows),
     )
 
 
@@ -136,4 +142,4 @@ def _interval(estimate: Estimate) -> str:
 def _spent(clock: str, found: TimeToTarget) -> str:
     if clock.startswith(PRICED):
         return f"{duration(found.median)} on {clock.removeprefix(PRICED)}"
-    return f"{duration(found.median)} measured" if clock == TIMED else f"{found.median:.0f} {clock}"
+    return f"{duration(found.median)} measured" if clock == TIMED else f"{told(found.median, clock)} {clock}"

@@ -8,12 +8,13 @@ with the worst value there is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from suite.arrivals import TIMED, Arrivals
+from suite.clocks import STEPS, Work, fair, work
 from suite.engine import OnProgress
 from suite.ledger import Ledger, Results
 from suite.plan import Contestant, Plan, Task
@@ -39,6 +40,7 @@ class Row:
         verdict: against the best row of the same problem, corrected for all pairs of its rows; None
             for that row itself.
         spent: the means of what was spent before the first step; empty where the start is a mere draw.
+        work: what a step evaluates; None where nothing was run.
     """
 
     contestant: Contestant
@@ -52,11 +54,18 @@ class Row:
     verdict: Verdict | None = None
     problem: str = ""
     spent: Mapping[str, float] = field(default_factory=dict)
+    work: Work | None = None
+
+    def to_target(self, clock: str) -> float | None:
+        """The median time by a clock; infinite where fewer than half of the runs got there, None without a target."""
+        if not self.arrivals:
+            return None
+        return self.arrivals[clock].median if clock in self.arrivals else math.inf
 
     @property
     def steps_to_target(self) -> float | None:
-        """The median; infinite where fewer than half of the runs got there, None without a target."""
-        return self.arrivals["steps"].median if "steps" in self.arrivals else None
+        """The median, as ``to_target`` has it."""
+        return self.to_target(STEPS)
 
     @property
     def seconds_to_target(self) -> float | None:
@@ -66,7 +75,7 @@ class Row:
     @property
     def reached(self) -> int:
         """How many runs reached the target."""
-        return self.arrivals["steps"].reached if "steps" in self.arrivals else 0
+        return self.arrivals[STEPS].reached if self.arrivals else 0
 
     @property
     def edge(self) -> tuple[str, ...]:
@@ -86,6 +95,11 @@ class Comparison:
     def failed(self) -> bool:
         """Whether an optimizer could not be run."""
         return any(row.problem for rows in self.rows.values() for row in rows)
+
+
+def clock_of(rows: Iterable[Row]) -> str:
+    """The clock by which the rows of a table are held against each other."""
+    return fair(row.work for row in rows if row.work is not None)
 
 
 def compare(plan: Plan, ledger: Ledger, on_phase: Callable[[Phase, Sequence[Run]], OnProgress]) -> Comparison:
@@ -210,6 +224,7 @@ def _row(contestant: Contestant, trial: Trial, tuned: Results, evaluated: Result
         _start(task.judged_by, tries),
         problem=f"{len(failed)} of {len(results)} runs failed: {failed[0].detail}" if failed else "",
         spent=_spent(results),
+        work=work(results, len(task.made.train)),
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from problems.names import Spec, UsageError
@@ -43,7 +44,8 @@ class Question:
         trials: settings tried of each optimizer.
         seeds: fresh seeds on which the best setting is run again; None for as many as all pairs of rows need to be
             told apart and a few more, 15 at least.
-        steps, batch_size: of every run; None for each problem's own.
+        steps, batch_size: of every run; None for each problem's own. An optimizer that is meant for full batches
+            takes these then, as many as make the same number of epochs.
         stop: a stopping rule of every run (``suite.stopping``); empty for none.
         timed: the runs that are reported train one at a time against a clock.
         probes: what is measured along the runs that are reported (``suite.probes``).
@@ -122,19 +124,26 @@ class Contestant:
         """How many trials it gets in all: those of a search in rounds are known up to the first only."""
         return self.question.trials if self.trials[0].free else len(self.trials)
 
-    @property
+    @cached_property
     def full_batch(self) -> bool:
         """Whether it gets all examples at each step: nobody said how many, and it is meant for all."""
         return self.question.batch_size is None and wants_all(self.trials[0].spec)
 
+    @property
+    def steps(self) -> int:
+        """Of each run: of full batches, as many as make the epochs of the others, unless a person said how many."""
+        if not self.full_batch or self.question.steps is not None:
+            return self.task.steps
+        return max(1, round(self.task.steps * self.task.batch_size / len(self.task.made.train)))
+
     def tuning_runs(self, trial: Trial) -> list[Run]:
         """The runs that decide how good a trial is: only their ends are looked at, unless a rule may end them."""
-        every = self.task.steps // EVALUATIONS if self.question.stop else self.task.steps
+        every = self.steps // EVALUATIONS if self.question.stop else self.steps
         return [self._run(trial, seed, max(every, 1)) for seed in TUNING_SEEDS]
 
     def evaluation_runs(self, trial: Trial) -> list[Run]:
         """The runs that are reported."""
-        every = max(1, self.task.steps // EVALUATIONS)
+        every = max(1, self.steps // EVALUATIONS)
         question = self.question
         return [self._run(trial, seed, every, question.timed, question.probes) for seed in range(self.seeds)]
 
@@ -144,7 +153,7 @@ class Contestant:
             str(trial.spec),
             str(self.initializer),
             seed=seed,
-            steps=self.task.steps,
+            steps=self.steps,
             eval_every=eval_every,
             batch_size=0 if self.full_batch else self.task.batch_size,
             device=self.question.device,

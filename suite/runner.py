@@ -25,6 +25,7 @@ from suite.starting import start_of, starts_of
 from suite.stopping import GRADIENT, Measures, Rule, best_of, measure_of, rule_of
 
 WATCH = 200  # steps between two looks for diverged lanes, each of which waits for the device
+EVEN = 0.02  # of all evaluations, by which their number may be off a straight line
 FEWER = 0.75  # share of lanes alive from which the dead ones are not worth a rebuild
 
 
@@ -69,6 +70,7 @@ class _Lane:
     trace: list[tuple[int, str, float]] = field(default_factory=list)
     probed: list[tuple[int, str, float]] = field(default_factory=list)
     history: list[tuple[int, Measures]] = field(default_factory=list)  # the evaluations again, one an entry
+    counted: list[tuple[int, int]] = field(default_factory=list)  # evaluations until each look at the loss
     reached: int | None = None  # the step of the first evaluation that met the problem's target
     reached_seconds: float | None = None  # of training until then
     over: bool = False
@@ -182,9 +184,10 @@ class _Group:
         if self.rule.gradient:
             found[GRADIENT] = gradient_norms(self.made, at_theta).tolist()
         ends: dict[int, tuple[str, str]] = {}
-        target = self.made.target
+        target, calls = self.made.target, self.lanes.calls()
         for lane in self._alive:
             record = self.records[lane]
+            record.counted.append((at, calls[lane].total()))
             record.trace += [(at, measure, values[lane]) for measure, values in found.items()]
             record.history.append((at, {measure: values[lane] for measure, values in found.items()}))
             if self.run.timed:
@@ -230,8 +233,19 @@ class _Group:
         summary |= record.start
         summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
         summary |= {f"{name}_data": split.fingerprint for name, split in self.made.splits.items()}
-        trace = tuple(sorted(record.trace + record.probed, key=lambda row: row[0]))
+        trace = tuple(sorted(record.trace + record.probed + _uneven(record.counted), key=lambda row: row[0]))
         self.on_result(Result(record.run, status, detail, trace, summary, environment(record.run.device)))
+
+
+def _uneven(counted: Sequence[tuple[int, int]]) -> list[tuple[int, str, float]]:
+    """The evaluations so far as a measure, where they did not come evenly, as those of a line search do not: else
+    steps tell them."""
+    if not counted:
+        return []
+    (_, before), (last, total) = counted[0], counted[-1]
+    off = [abs(count - before - (total - before) * step / max(last, 1)) for step, count in counted]
+    even = max(off) <= max(1.0, EVEN * total)
+    return [] if even else [(step, "evaluations", float(count)) for step, count in counted]
 
 
 def _summary(record: _Lane, made: Problem) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from typing import IO, TYPE_CHECKING, Any
 from analysis.numbers import duration, number
 from problems.names import parse
 from problems.problem import problem
+from suite.clocks import told
 from suite.environment import machines, short
 from suite.initializers import initializer
 from suite.optimizers import optimizer
-from suite.progress import count, span
+from suite.progress import count
 from suite.stopping import rule_of, stop
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def show_comparison(to: Console, outcome: Comparison) -> None:
             "",
         )
     show(to, *_summary(outcome))
-    show(to, *_skipped(outcome.plan), *_legend(outcome), *_where(outcome))
+    show(to, *skipped(outcome.plan), *_legend(outcome), *_where(outcome))
 
 
 def _summary(outcome: Comparison) -> Iterator[RenderableType]:
@@ -132,10 +133,13 @@ def len_of_tuning(plan: Plan) -> str:
 
 def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:
     names = ["optimizer", "start"] if wide else ["optimizer\nstart"]
-    goal = "steps, time\nto target" if rows[0].contestant.question.timed else "steps to\ntarget"
+    from suite.outcome import clock_of
+
+    clock = clock_of(rows)
+    goal = f"{clock}, time\nto target" if rows[0].contestant.question.timed else f"{clock} to\ntarget"
     table = _columns(("", *names, *task.reported, goal, "diverged\n(tuning)"))
     for row in rows:
-        table.add_row(*_cells(task, row, wide), style="bold" if row is rows[0] else "")
+        table.add_row(*_cells(task, row, clock, wide), style="bold" if row is rows[0] else "")
     return table
 
 
@@ -149,14 +153,14 @@ def _columns(headings: Sequence[str], numbers: bool = False) -> Table:
     return table
 
 
-def _cells(task: Task, row: Row, wide: bool) -> Iterator[RenderableType]:
+def _cells(task: Task, row: Row, clock: str, wide: bool) -> Iterator[RenderableType]:
     """The cells of a row; where there is little room, what belongs to a value stands below it."""
     from rich.text import Text
 
     between = "  " if wide else "\n"
     name = Text(str(row.contestant.optimizer)) + Text(f"  {setting(row)}".rstrip(), style="cyan")
     if row.contestant.full_batch:
-        name += Text("  (full batches)", style="dim")
+        name += Text(f"  ({count(row.contestant.steps, 'full batch', 'full batches')})", style="dim")
     start = str(initializer.short(row.contestant.initializer))
     yield mark(row)
     yield from (name, start) if wide else (name + Text(f"\n{start}"),)
@@ -165,7 +169,7 @@ def _cells(task: Task, row: Row, wide: bool) -> Iterator[RenderableType]:
         return
     for measure in task.reported:
         yield _estimate(row, measure, between)
-    yield _to_target(row, between)
+    yield _to_target(row, clock, between)
     (here, of), (there, of_tuning) = row.diverged["evaluation"], row.diverged["tuning"]
     yield f"{percent(here, of)}{between}({percent(there, of_tuning)})"
 
@@ -218,12 +222,13 @@ def _estimate(row: Row, measure: str, between: str) -> RenderableType:
     return Text(number(found.value) + between) + Text(interval, style="dim")
 
 
-def _to_target(row: Row, between: str) -> str:
+def _to_target(row: Row, clock: str, between: str) -> str:
     """The median, and how many runs got there if not all did; a dash without a target."""
-    if row.steps_to_target is None:
+    found = row.to_target(clock)
+    if found is None:
         return "-"
     n = row.diverged["evaluation"][1]
-    steps = "not reached" if math.isinf(row.steps_to_target) else f"{row.steps_to_target:.0f}"
+    steps = "not reached" if math.isinf(found) else told(found, clock)
     if row.seconds_to_target is not None and math.isfinite(row.seconds_to_target):
         steps += f", {duration(row.seconds_to_target)}"
     return steps + (f"{between}({row.reached}/{n})" if row.reached < n else "")
@@ -260,18 +265,20 @@ def _legend(outcome: Comparison) -> Iterator[str]:
     yield "* best   = cannot be told from the best (paired signed-rank test, Holm for all pairs, 95 %)"
     if "?" in marks:
         most = max(sum(row.best is not None for row in found) for found in outcome.rows.values())
-        yield f"? too few seeds to tell: {_too_few(most)}"
+        yield f"? too few seeds to tell: {too_few(most)}"
     if any(row.edge for row in rows):
         yield "! the best setting lies at the edge of its search range: a better one may lie beyond"
 
 
-def _too_few(rows: int) -> str:
+def too_few(rows: int) -> str:
+    """How many seeds it takes to tell rows apart, in words."""
     from suite.plan import seeds_needed
 
     return f"all pairs of {rows} rows need --seeds {seeds_needed(rows)} or more"
 
 
-def _skipped(plan: Plan) -> Iterator[str]:
+def skipped(plan: Plan) -> Iterator[str]:
+    """Which starts make no sense for which problem, and why."""
     for name, start, reason in plan.skipped:
         yield f"skipped: {start} on {name} ({reason})"
 
@@ -298,27 +305,7 @@ def _measured(environment: Mapping[str, Any], dtype: str, commits: Sequence[str]
     )
 
 
-# plans, runs and names ------------------------------------------------------------------
-
-
-def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float, jobs: int, results: str) -> None:
-    """What a comparison will do and about how long it will take."""
-    from suite.plan import seeds_needed
-
-    table = _columns(("problem", "steps", "batch", "optimizers", "starts"), numbers=True)
-    for task in plan.tasks:
-        of_task = [c for c in plan.contestants if c.task is task]
-        optimizers, starts = ({getattr(c, key) for c in of_task} for key in ("optimizer", "initializer"))
-        table.add_row(task.name, str(task.steps), str(task.batch_size or "all"), str(len(optimizers)), str(len(starts)))
-    lines = [
-        *_skipped(plan),
-        f"each optimizer: {len_of_tuning(plan)} to tune, then {count(plan.seeds, 'fresh seed')}",
-    ]
-    if plan.seeds < seeds_needed(plan.rows):
-        lines.append(f"{count(plan.seeds, 'fresh seed')} cannot tell the best from the others: {_too_few(plan.rows)}")
-    todo = f"about {span(seconds)} in {count(jobs, 'process', 'processes')}" if seconds else "nothing to tune again"
-    lines.append(f"{runs} runs, {stored} of the tuning stored in {results}: {todo}")
-    show(to, table, *lines, "")
+# runs and names ------------------------------------------------------------------
 
 
 def show_run(to: Console, result: Result) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from analysis.figures.axes import Scale
 from analysis.figures.chart import Chart
@@ -17,17 +17,18 @@ def learning_curves(
     table: pd.DataFrame,
     *,
     measure: str,
-    against: Literal["step", "seconds"] = "step",
+    against: str = "step",
     target: float | None = None,
     yscale: Scale = "auto",
     name: str = "learning-curves",
     title: str = "",
     **options: Any,
 ) -> Chart:
-    """The median of a measure over seeds, and its interval, against steps or seconds.
+    """The median of a measure over seeds, and its interval, against time by some clock.
 
     Args:
-        table: columns ``optimizer``, ``step`` or ``seconds``, ``median``, ``low``, ``high``, ``n``.
+        table: columns ``optimizer``, ``median``, ``low``, ``high``, ``n``, and that of the clock.
+        against: the clock: ``step``, ``epochs``, ``evaluations``, ``seconds``.
         target: a value to reach, drawn as a line.
     """
     words = measure.replace("_", " ")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
+OTHERS = ("value", "hvp", "ggn", "factors")  # kinds of evaluations that are no gradients
 FEWEST = 5  # runs from which the median's interval can hold 95 % or nearly
 
 
@@ -72,12 +73,17 @@ def times_to_target(
 
 
 def with_clocks(traces: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Traces with further clocks: ``gradients``, ``examples`` and ``measured_seconds``; NaN where a run has none.
+    """Traces with clocks beside ``step``; NaN where a run has none.
 
-    A run's gradient evaluations are spread evenly over its steps. Examples are those of the
-    minibatches, all of the training split for full batches where its size is recorded
-    (``train_examples``); a run whose minibatches grow has no even rate. Seconds are those of a run that
-    was timed, whose trace has them as a measure of its own.
+    - ``gradients``, and ``evaluations`` of any kind: losses, gradients and products with a curvature matrix.
+    - ``examples`` that gradients were taken of, and ``epochs``: evaluations of one example over the
+      number of training examples.
+    - ``measured_seconds``.
+
+    A run's evaluations are spread evenly over its steps, unless its trace has them as a measure. A full
+    batch has all of the training split, where its size is recorded (``train_examples``); a run whose
+    minibatches grow has no even rate. Seconds are those of a run that was timed, whose trace has them
+    as a measure of its own.
 
     Args:
         traces, runs: as ``suite.load`` gives them.
@@ -89,22 +95,30 @@ def with_clocks(traces: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
     steps = column("last_step").where(lambda last: last > 0)
     gradients = column("gradient_calls") / steps
+    others = sum((column(f"{kind}_calls", 0.0).fillna(0.0) for kind in OTHERS), start=0.0)
+    evaluations = gradients + others / steps
     batch = column("batch_size").where(lambda size: size > 0, column("train_examples"))
     rates = {
         "gradients": gradients,
+        "evaluations": evaluations,
         "examples": (gradients * batch).where(column("grow_every", 0.0) == 0),
+        "epochs": (evaluations * batch / column("train_examples")).where(column("grow_every", 0.0) == 0),
     }
     each = runs[["run"]].astype(str).assign(**rates).set_index("run")
     found = traces["run"].astype(str)
     clocks = {name: traces["step"] * found.map(each[name]).astype("float64") for name in rates}
-    return traces.assign(**clocks, measured_seconds=_measured_seconds(traces, found))
+    counted = _measured(traces, found, "evaluations")
+    share = clocks["epochs"] / clocks["evaluations"]
+    clocks["evaluations"] = clocks["evaluations"].where(np.isnan(counted), counted)
+    clocks["epochs"] = clocks["epochs"].where(np.isnan(counted), counted * share)
+    return traces.assign(**clocks, measured_seconds=_measured(traces, found, "seconds"))
 
 
-def _measured_seconds(traces: pd.DataFrame, run: pd.Series[str]) -> Array:
-    """Of each row, what the measure ``seconds`` of its run says at its step; NaN where there is none."""
+def _measured(traces: pd.DataFrame, run: pd.Series[str], measure: str) -> Array:
+    """Of each row, what a measure of its run that is a clock says at its step; NaN where there is none."""
     import pandas as pd
 
-    own = traces["measure"] == "seconds"
+    own = traces["measure"] == measure
     read = traces.loc[own, "value"].groupby([run[own], traces.loc[own, "step"]]).last()
     return read.reindex(pd.MultiIndex.from_arrays([run, traces["step"]])).to_numpy(dtype=np.float64)
 

@@ -6,7 +6,7 @@ All are made of stored records and traces alone; nothing is trained, and no prob
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suite.arrivals import TIMED
+from suite.clocks import STEPS
 from suite.reporting.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -79,19 +80,27 @@ class Contest:
         table = self.evidence.seconds
         own = table[table["run"].isin(row["runs"][:1])]
         priced = dict(zip(own["machine"], own["seconds"], strict=True))
-        clock = self._clock(row)
+        clock = self._read(row, "seconds")
         return {MEASURED: clock.iloc[-1] / clock.index[-1], **priced} if len(clock) > 1 else priced
 
-    def _clock(self, row: Row) -> pd.Series[float]:
-        """The median over runs of the seconds of training until each step; empty where they were not timed."""
-        timed = self._timed
-        return timed[timed["run"].isin(row["runs"])].groupby("step")["value"].median()
+    def _read(self, row: Row, measure: str) -> pd.Series[float]:
+        """The median over runs of a measure that is a clock, at each step; empty where the traces have none."""
+        read = self._clocks
+        return read[read["run"].isin(row["runs"]) & (read["measure"] == measure)].groupby("step")["value"].median()
 
     @cached_property
-    def _timed(self) -> pd.DataFrame:
+    def _clocks(self) -> pd.DataFrame:
         traces = self.evidence.traces
         wanted = {run for row in self.ran for run in row["runs"]}
-        return traces[traces["run"].isin(wanted) & (traces["measure"] == "seconds")].astype({"run": str})
+        own = traces["run"].isin(wanted) & traces["measure"].isin(["seconds", "evaluations"])
+        return traces[own].astype({"run": str, "measure": str})
+
+    def _at(self, row: Row, steps: pd.Series[int]) -> pd.Series[float]:
+        """What the contest's clock says at steps of a row."""
+        per_step, read = row["per_step"], self._read(row, "evaluations")
+        if not len(read):
+            return steps * per_step[self.clock]
+        return steps.map(read) * (per_step[self.clock] / per_step["evaluations"])
 
     def seconds_to_target(self, row: Row, machine: str) -> float:
         """Seconds to the target: the median of what the runs took, or its steps at what one costs.
@@ -104,10 +113,21 @@ class Contest:
         steps = row["steps_to_target"]
         return math.nan if steps is None else steps * self.seconds_of(row).get(machine, math.nan)
 
-    def time_to_target(self, row: Row, machine: str | None) -> float:
-        """Seconds on a machine, or steps without one; infinite where the target was not reached."""
-        steps = math.inf if row["steps_to_target"] is None else float(row["steps_to_target"])
-        return self.seconds_to_target(row, machine) if machine and math.isfinite(steps) else steps
+    @property
+    def clock(self) -> str:
+        """The clock by which the rows are held against each other (``suite.clocks``)."""
+        return str(self.about.get("clock", STEPS))  # which records of before there were others do not name
+
+    def to_target(self, row: Row, clock: str) -> float:
+        """The median by one of ``suite.clocks``; infinite where the target was not reached."""
+        median = row["steps_to_target"] if clock == STEPS else row["time_to_target"].get(clock, {}).get("median")
+        return math.inf if median is None else float(median)
+
+    def time_to_target(self, row: Row, machine: str | None, clock: str = "") -> float:
+        """Seconds on a machine, or without one by a clock, the contest's own unless given; infinite where the target
+        was not reached."""
+        found = self.to_target(row, clock or self.clock)
+        return self.seconds_to_target(row, machine) if machine and math.isfinite(found) else found
 
     @cached_property
     def machines(self) -> list[str]:
@@ -132,6 +152,8 @@ class Contest:
         for measure in self.about["reported"]:
             known |= self._final(row, measure)
         known |= {key: row[key] if self.about["target"] else None for key in ("steps_to_target", "reached_target")}
+        if self.clock != STEPS:
+            known[f"{self.clock}_to_target"] = self.to_target(row, self.clock) if self.about["target"] else None
         for machine in self.machines:
             known |= {f"step_seconds [{machine}]": self.seconds_of(row).get(machine, math.nan)}
             known |= {f"seconds_to_target [{machine}]": self.seconds_to_target(row, machine)}
@@ -152,19 +174,23 @@ class Contest:
     def curves(self, measure: str, machine: str | None = None) -> pd.DataFrame:
         """The median of a measure over seeds with its interval, at each step, of each optimizer from its best start.
 
-        Columns ``optimizer``, ``step``, ``median``, ``low``, ``high``, ``n``, and ``seconds`` on a machine, or by the
-        clock that ran along.
+        Columns ``optimizer``, ``step``, ``median``, ``low``, ``high``, ``n``, those of other clocks by which the rows
+        are held against each other, and ``seconds`` on a machine, or by the clock that ran along.
         """
-        table = self._curves(measure)
-        if machine is None:
-            return table
         import pandas as pd
 
+        table = self._curves(measure)
+        if self.clock != STEPS:
+            own = {row["optimizer"]: table.loc[table["optimizer"] == row["optimizer"], "step"] for row in self.leading}
+            told = pd.concat([self._at(row, own[row["optimizer"]]) for row in self.leading]) if own else math.nan
+            table = table.assign(**{self.clock: told})
+        if machine is None:
+            return table
         parts = []
         for row in self.leading:
             own = table[table["optimizer"] == row["optimizer"]]
             each = self.seconds_of(row).get(machine, math.nan)
-            seconds = own["step"].map(self._clock(row)) if machine == MEASURED else own["step"] * each
+            seconds = own["step"].map(self._read(row, "seconds")) if machine == MEASURED else own["step"] * each
             parts.append(own.assign(seconds=seconds))
         timed = pd.concat(parts) if parts else table.assign(seconds=math.nan)
         return timed[timed["seconds"].notna()]
@@ -289,8 +315,14 @@ def newest(found: Sequence[Contest]) -> list[Contest]:
     return list(first.values())
 
 
-def times(found: Sequence[Contest], machine: str | None = None) -> pd.DataFrame:
-    """Steps to the target, or seconds on a machine: a row per problem with a target, a column per optimizer.
+def clocks(found: Iterable[Contest]) -> list[str]:
+    """The clocks by which the rows of some contests are held against each other, each once."""
+    return list(dict.fromkeys(contest.clock for contest in found if contest.about["target"])) or [STEPS]
+
+
+def times(found: Sequence[Contest], machine: str | None = None, clock: str = "") -> pd.DataFrame:
+    """Time to the target by a clock, each problem's own unless given, or in seconds on a machine: a row per problem
+    with a target, a column per optimizer.
 
     Infinite where it was not reached, or nothing could be run; NaN where an optimizer was not asked for, or no
     machine tells when.
@@ -300,7 +332,7 @@ def times(found: Sequence[Contest], machine: str | None = None) -> pd.DataFrame:
     rows = {}
     for place, contest in enumerate(found):
         if contest.about["target"]:
-            reached = {row["optimizer"]: contest.time_to_target(row, machine) for row in contest.leading}
+            reached = {row["optimizer"]: contest.time_to_target(row, machine, clock) for row in contest.leading}
             rows[place] = {**{row["optimizer"]: math.inf for row in contest.rows}, **reached}
     return pd.DataFrame.from_dict(rows, orient="index")
 

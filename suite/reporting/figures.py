@@ -25,13 +25,18 @@ from analysis.figures import (
     tuning_curves,
 )
 from suite import landscapes
+from suite.clocks import EPOCHS, EVALUATIONS, STEPS
 from suite.costs import machine_names
 from suite.curvature_figure import spectrum_charts
-from suite.reporting.contests import MEASURED, Contest, clock_name, newest, times
+from suite.reporting.contests import MEASURED, Contest, clock_name, clocks, newest, times
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
 from suite.reporting.scaling import scaling_charts, series
 
+EXPLAINED = {
+    EVALUATIONS: "An evaluation is a loss, a gradient or a product with a curvature matrix, of one minibatch.",
+    EPOCHS: "An epoch is as many evaluations of one example as there are examples.",
+}
 THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
 
 
@@ -41,13 +46,14 @@ def slug(*words: str) -> str:
 
 
 def curves(contest: Contest, palette: Palette) -> list[Mapping[str, Chart]]:
-    """Learning curves of the measure that ranks and of the training loss; against steps, and seconds where known."""
+    """Learning curves of the measure that ranks and of the training loss: against what the rows are held against each
+    other by, steps, and seconds where known."""
     measures = dict.fromkeys((contest.ranked_by, "train_loss"))
     return [_variants(contest, measure, palette) for measure in measures]
 
 
 def _variants(contest: Contest, measure: str, palette: Palette) -> dict[str, Chart]:
-    found = {"steps": _curve(contest, measure, palette, None)}
+    found = {clock: _curve(contest, measure, palette, None, clock) for clock in dict.fromkeys((contest.clock, STEPS))}
     for machine in contest.machines:
         chart = _curve(contest, measure, palette, machine)
         if not chart.empty:
@@ -55,7 +61,7 @@ def _variants(contest: Contest, measure: str, palette: Palette) -> dict[str, Cha
     return found
 
 
-def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None) -> Chart:
+def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None, clock: str = STEPS) -> Chart:
     table = contest.curves(measure, machine)
     minimum, target = contest.about["minimum"], contest.about["target"]
     said, level = measure, target["value"] if target and target["measure"] == measure else None
@@ -68,12 +74,14 @@ def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None
         caption = f"{caption[:-1]}; seconds are the median over seeds too, of runs that trained alone."
     elif machine:
         caption = f"{caption[:-1]}; steps priced by what one costs on {machine}."
+    elif clock != STEPS:
+        caption += f" {EXPLAINED[clock]}"
     return learning_curves(
         table,
         measure=said,
-        against="seconds" if machine else "step",
+        against="seconds" if machine else {STEPS: "step"}.get(clock, clock),
         target=level,
-        name=slug(contest.name, measure, "by", f"seconds {machine}" if machine else "steps"),
+        name=slug(contest.name, measure, "by", f"seconds {machine}" if machine else clock),
         title=_title(said),
         caption=caption,
         palette=palette,
@@ -119,17 +127,19 @@ def budget(contest: Contest, palette: Palette) -> Chart:
 
 
 def profile(found: Sequence[Contest], palette: Palette) -> dict[str, Chart]:
-    """Performance profiles over the problems by steps to the target, and by seconds where all are timed or priced."""
+    """Performance profiles over the problems by the clocks that their rows are held against each other by, and by
+    seconds where all are timed or priced."""
     machines = set.intersection(*(set(contest.machines) for contest in found)) if found else set()
     if not any(contest.about["target"] for contest in found):
-        return {"steps": performance_profile(times(()), name="profile-steps", palette=palette)}
+        return {STEPS: performance_profile(times(()), name="profile-steps", palette=palette)}
+    by = " or ".join(clocks(found))
     return {
-        clock_name(machine) if machine else "steps": _profile(times(found, machine), machine, palette)
+        clock_name(machine) if machine else by: _profile(times(found, machine), machine, by, palette)
         for machine in (None, *sorted(machines, key=lambda machine: (machine != MEASURED, machine)))
     }
 
 
-def _profile(table: pd.DataFrame, machine: str | None, palette: Palette) -> Chart:
+def _profile(table: pd.DataFrame, machine: str | None, by: str, palette: Palette) -> Chart:
     from analysis.statistics import performance_profile as profile_of
     from analysis.statistics import profile_score
 
@@ -139,8 +149,8 @@ def _profile(table: pd.DataFrame, machine: str | None, palette: Palette) -> Char
     told = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
     return performance_profile(
         long,
-        name=slug("profile", f"seconds {machine}" if machine else "steps"),
-        caption=f"By {'seconds' if machine else 'steps'} to each problem's target. Score, area up to 4: {told}."
+        name=slug("profile", f"seconds {machine}" if machine else by),
+        caption=f"By {'seconds' if machine else by} to each problem's target. Score, area up to 4: {told}."
         f"{_partly(table)}",
         palette=palette,
     )
@@ -154,18 +164,19 @@ def _partly(table: pd.DataFrame) -> str:
 
 
 def solved(found: Sequence[Contest], palette: Palette) -> Chart:
-    """The share of problems whose target is reached within so many steps."""
+    """The share of problems whose target is reached within so many steps, or epochs where steps are not alike."""
     from analysis.statistics import solved_per_budget
 
-    table = times(found)
+    clock = STEPS if clocks(found) == [STEPS] else EPOCHS
+    table = times(found, clock=clock)
     budgets = np.unique(table.to_numpy(float)) if len(table) else np.array([])
     shares = solved_per_budget(table, budgets[np.isfinite(budgets)]) if len(table) else table
-    long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names="step")
-    line = Line("step", "share", ylabel="share of problems solved", yscale="linear", steps=True)
+    long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names=clock)
+    line = Line(clock, "share", ylabel="share of problems solved", yscale="linear", steps=True)
     return line_chart(
         "solved", "Targets reached", long.astype({"share": float}), line, palette=palette,
         why_empty="no problem has a target that a run reached",
-        caption=f"The share of problems whose target the median run reaches within so many steps.{_partly(table)}",
+        caption=f"The share of problems whose target the median run reaches within so many {clock}.{_partly(table)}",
     )  # fmt: skip
 
 
@@ -280,7 +291,7 @@ def _probed(evidence: Evidence) -> pd.DataFrame:
     traced, runs = evidence.traces, evidence.runs
     if traced.empty:
         return traced.assign(problem="", optimizer="")
-    others = ("train_", "valid_", "test_", "seconds")
+    others = ("train_", "valid_", "test_", "seconds", "evaluations")
     measures = [m for m in traced["measure"].unique() if not str(m).startswith(others)]
     own = traced[traced["measure"].isin(measures)].astype({"run": str, "measure": str})
     known = runs[runs["run"].isin(own["run"].unique())].drop_duplicates(["problem", "optimizer_text"])

@@ -9,6 +9,7 @@ from typing import Any
 from analysis.figures import Chart, Palette
 from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
+from suite.clocks import told
 from suite.environment import short
 from suite.reporting import figures, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
@@ -69,6 +70,9 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
     )
 
 
+MOST = 6  # optimizers that are named one by one
+
+
 def _tuning(rows: Sequence[Row]) -> str:
     """What budget each had, up to what was run again."""
     tried = max(len(row["trials"]) for row in rows)
@@ -123,6 +127,8 @@ def _certainty(contest: Contest) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
+    if len(names) > MOST:
+        names = [*names[: MOST - 1], f"{len(names) - MOST + 1} others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -130,8 +136,8 @@ def _price(contest: Contest, best: Row) -> Iterator[str]:
     """How soon the target was reached."""
     if not contest.about["target"]:
         return
-    steps = best["steps_to_target"]
-    if steps is None:
+    found = contest.to_target(best, contest.clock)
+    if math.isinf(found):
         yield "did not reach the target in most runs"
         return
     timed = {machine: contest.seconds_to_target(best, machine) for machine in contest.machines}
@@ -140,7 +146,7 @@ def _price(contest: Contest, best: Row) -> Iterator[str]:
     if machine:
         how = "measured" if machine == MEASURED else f"on {machine}"
         price = f", about {duration(timed[machine])} {how}"
-    yield f"reached the target in {steps:.0f} steps{price}"
+    yield f"reached the target in {told(found, contest.clock)} {contest.clock}{price}"
 
 
 # sections -------------------------------------------------------------------------------

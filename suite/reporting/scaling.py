@@ -65,6 +65,7 @@ class Series:
 
     def _cell(self, value: float, contest: Contest, row: Row) -> Row:
         steps, reached, measure = math.nan, math.nan, contest.ranked_by
+        given = row.get("steps", contest.about["steps"])
         if contest.about["target"] and row["best"]:
             steps = math.inf if row["steps_to_target"] is None else row["steps_to_target"]
             reached = row["reached_target"]
@@ -73,7 +74,7 @@ class Series:
         return {
             "problem": self.problem, "setting": self.varied, "value": value,
             "optimizer": row["optimizer"], "settings": setting(row), "initializer": row["initializer"],
-            "steps": contest.about["steps"], "n": found["n"], "reached": reached, "steps_to_target": steps,
+            "steps": given, "n": found["n"], "reached": reached, "steps_to_target": steps,
             "measure": measure, "final": contest.worst(measure) if row["best"] and math.isnan(final) else final,
             "low": low, "high": high,
         }  # fmt: skip

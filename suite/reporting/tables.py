@@ -12,6 +12,7 @@ from analysis.figures.style import spans_decades
 from analysis.numbers import duration, interval, number
 from analysis.report import Cell, Column, Table
 from analysis.report.page import Tone
+from suite.clocks import told
 from suite.costs import machine_names
 from suite.reporting.contests import MEASURED, Contest
 from suite.reporting.evidence import Evidence
@@ -40,7 +41,7 @@ def verdict_table(contest: Contest, key: str) -> Table:
     columns += [Column(measure.replace("_", " "), True) for measure in measures]
     columns += [Column("p", True, HELP["p"]), Column("beats best", True, HELP["improvement"])]
     if contest.about["target"]:
-        columns += [Column("steps to target", True, HELP["to target"])]
+        columns += [Column(f"{contest.clock} to target", True, HELP["to target"])]
         columns += [Column("time to target", True, _by(machine)) for machine in timed]
     columns += [Column("diverged", True, HELP["diverged"])]
     spans = _spans(table, contest.ranked_by)
@@ -64,7 +65,7 @@ def _verdict_row(
     cells += [_measured(row, measure, tone, span if i == 0 else None) for i, measure in enumerate(measures)]
     cells += [_share(row["p"], probability=True), _share(row["improvement"])]
     if contest.about["target"]:
-        cells.append(_steps(row))
+        cells.append(_arrival(row, contest.clock))
         cells += [_seconds(row, machine) for machine in timed]
     return [*cells, _diverged(row)]
 
@@ -102,13 +103,13 @@ def _share(value: float | None, probability: bool = False) -> Cell:
     return Cell(f"{value:.2f}", value)
 
 
-def _steps(row: Mapping[Any, Any]) -> Cell:
+def _arrival(row: Mapping[Any, Any], clock: str) -> Cell:
     n, reached = int(row["n"]), row["reached_target"]
     note = f"{reached} of {n}" if reached is not None and reached < n else ""
-    steps = row["steps_to_target"]
-    if steps is None or not math.isfinite(steps):
+    found = row[f"{clock}_to_target"]
+    if found is None or not math.isfinite(found):
         return Cell("not reached", 1e300, note)
-    return Cell(f"{steps:.0f}", float(steps), note)
+    return Cell(told(found, clock), float(found), note)
 
 
 def _seconds(row: Mapping[Any, Any], machine: str) -> Cell:
@@ -133,6 +134,10 @@ def _caption(contest: Contest) -> str:
         words.append("! marks a best setting at the edge of its search range: a better one may lie beyond.")
     if any(row.get("verdict") == "too few" for row in contest.rows):
         words.append(f"{question['seeds']} seeds are too few to tell some rows apart.")
+    whole = {row["optimizer"]: row["steps"] for row in contest.rows if row.get("full_batch") and "steps" in row}
+    if whole and contest.about["batch_size"]:
+        each = ", ".join(f"{name} {steps}" for name, steps in whole.items())
+        words.append(f"Steps of full batches, where the others took {about['steps']} of minibatches: {each}.")
     if about["minimum"] is not None:
         words.append(f"The known minimum of the training loss is {number(about['minimum'])}.")
     words += [

@@ -14,6 +14,7 @@ from problems.names import UsageError, parse
 from suite import tables
 from suite.ledger import Ledger
 from suite.outcome import Comparison, compare
+from suite.outlook import show_plan
 from suite.plan import TUNING_SEEDS, Question, default_eval_every, plan
 from suite.spec import Run
 from suite.store import Store
@@ -105,7 +106,7 @@ def test_fresh_seeds_are_enough_to_tell_all_pairs_of_rows_apart(optimizers: str,
 def test_fewer_seeds_than_could_tell_are_kept_and_the_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     planned = plan(Question("digits_mlp", "sgd, adam", "default", seeds=5))
     assert planned.seeds == 5
-    tables.show_plan(tables.console(sys.stdout), planned, runs=1, stored=0, seconds=1.0, jobs=1, results="results")
+    show_plan(tables.console(sys.stdout), planned, runs=1, stored=0, seconds=1.0, jobs=1, results="results")
     assert "5 fresh seeds cannot tell the best" in (shown := capsys.readouterr().out)
     assert "need --seeds 6 or more" in shown
 

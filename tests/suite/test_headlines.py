@@ -174,6 +174,7 @@ def test_json_has_headlines_and_findings(tmp_path: Path) -> None:
         "sensitivity",
         "rank_correlation",
         "profile_scores",
+        "profile_clocks",
     }
     of_adam = next(s for s in found["findings"]["sensitivity"] if s["contestant"] == "adam from default")
     assert (of_adam["setting"], of_adam["at"], of_adam["n"]) == ("lr", 0.01, 6)

@@ -73,7 +73,9 @@ def rows(result):
 
 
 def evaluations(result):
-    return [row for row in rows(result) if row[1] not in result.probed]
+    return [
+        row for row in rows(result) if row[1] not in result.probed or row[1] == "evaluations"
+    ]  # of training, not of probes
 
 
 SETTINGS = {

@@ -107,6 +107,14 @@ def test_clocks(traces: pd.DataFrame) -> None:
     assert clocks[clocks["run"] == "c"]["gradients"].isna().all()
     known = with_clocks(traces, runs.assign(train_examples=[100, 50, 100]))
     assert known[known["run"] == "b"].iloc[-1]["examples"] == 500
+    assert known[known["run"] == "b"].iloc[-1]["epochs"] == 10
+    counted = pd.DataFrame({"run": "a", "step": [0, 10, 20, 30], "value": [1.0, 51, 61, 61], "measure": "evaluations"})
+    others = runs.assign(train_examples=100, value_calls=[1, 0, 0], hvp_calls=[0, 20, 0])
+    uneven = with_clocks(pd.concat([traces, counted]), others)
+    a = uneven[(uneven["run"] == "a") & (uneven["step"] == 10) & (uneven["measure"] == "loss")].iloc[0]
+    assert (a["gradients"], a["evaluations"], a["epochs"]) == (20, 51, pytest.approx(51 * 16 / 100))
+    b = uneven[uneven["run"] == "b"].iloc[-1]
+    assert (b["gradients"], b["evaluations"], b["epochs"]) == (10, 30, 30)
     found = times_to_target(clocks, "loss", 2.0, "lower", clock="gradients")
     assert found["time"].to_dict() == {"a": 20.0, "b": 10.0}
     bare = with_clocks(traces, runs[["run", "seed", "batch_size"]])
