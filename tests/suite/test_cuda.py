@@ -10,15 +10,20 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from analysis.operators import gauss_newton, hessian
 from analysis.replay import graphs, native
 from problems.names import UsageError, parse
 from problems.problem import problem
 from suite import cost, updates
 from suite.cli import cli
+from suite.costs import kept, save
+from suite.curvature import Seen
 from suite.engine import train
+from suite.initializers import initializer
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
-from suite.spec import Run
+from suite.spec import Result, Run
+from suite.starting import start_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
@@ -86,6 +91,31 @@ def test_kernels_that_wait_for_the_device_are_launched_one_by_one():
     assert torch.rand(3, device="cuda").isfinite().all()  # what was captured in vain has left nothing behind
 
 
+def test_random_numbers_go_on_after_a_capture_that_failed():
+    """Those of one seed, launched or replayed, and new ones at each replay of a graph that is captured later."""
+    x = torch.zeros(1000, device="cuda")
+
+    def numbers(captured):
+        torch.cuda.manual_seed(7)
+        with graphs.used(captured):
+            draw = graphs.stretches([x.normal_, lambda: x.mul_(2.0)], [], x.device)
+        found = []
+        for _ in range(6):
+            for kernel in draw:
+                kernel()
+            found.append(x.clone())
+        return torch.stack(found)
+
+    before = numbers(True)
+    (looks,) = graphs.stretches([x.zero_, lambda: x.sum().item()], [], x.device)
+    for _ in range(4):
+        looks()
+    assert looks.graph is None
+    after = numbers(True)
+    assert torch.equal(after, before) and torch.equal(numbers(False), before)
+    assert len({row.sum().item() for row in after}) == 6
+
+
 LONG = {"mnist_pixels_lstm"}  # 784 steps of a recurrence, whose recording takes minutes
 
 
@@ -113,6 +143,65 @@ def test_the_cost_of_a_step_has_parts_and_a_replay():
     assert set(found.parts) == set(cost.PARTS) and all(v >= 0 for v in found.parts.values())
     assert found.replayed is not None and found.replayed > 0 and found.memory
     assert found.environment["device"] == torch.cuda.get_device_name()
+
+
+@pytest.mark.parametrize("text", ["adam", "torch.Adam", "lbfgs", "sophia", "kfac"])
+def test_the_parts_of_a_step_add_up_to_about_a_step(text, tmp_path):
+    """No delay is in them (five milliseconds), whether steps are recorded, launched one by one or looked at."""
+    found = cost.measure("digits_mlp", text, device="cuda", seconds=0.5)
+    assert 0.2 * found.seconds < sum(found.parts.values()) < 3 * found.seconds
+    assert (found.replayed is None) == (text != "adam")  # the others look at values, or will not be captured
+    save(found, tmp_path)
+    of = found.problem, found.optimizer, found.batch_size, found.dtype, found.device
+    assert kept(*of, tmp_path).to_dict() == found.to_dict()
+
+
+def test_products_are_recorded_and_captured(monkeypatch):
+    """Hessian and Gauss-Newton products of a net, one vector and eight at a time, are those of the processor."""
+    captured, capture = [], graphs.Captured._capture
+    monkeypatch.setattr(graphs.Captured, "_capture", lambda self: captured.append(capture(self)) or captured[-1])
+    made, found = problem.build(problem.bind(TINY + "mlp")), {}
+    theta = made.start(torch.Generator().manual_seed(0)).double()
+    vectors = torch.randn(12, 8, made.size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for device in ("cpu", "cuda"):
+        moved = made.to(device, torch.float64)
+        for matrix in (hessian, gauss_newton):
+            operator = matrix(Seen().objective(moved, theta.to(device)), expected=100_000)
+            blocks = [operator.apply(v.to(device)).clone().cpu() for v in vectors]
+            ones = [operator.apply(v[:1].to(device)).clone().cpu() for v in vectors]
+            found[device, matrix] = torch.cat([*blocks, *ones])
+    assert captured and all(captured)
+    for matrix in (hessian, gauss_newton):
+        assert torch.allclose(found["cuda", matrix], found["cpu", matrix], rtol=1e-6, atol=1e-9)
+
+
+STARTS = [e.name for e in initializer if not any(p.required for p in e.parameters)]
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_starts_are_those_of_the_processor(name):
+    """To rounding; what is trained to get there goes its own way after some steps."""
+    whole = {"problem": str(problem.bind("digits_mlp")), "optimizer": str(optimizer.bind("sgd")), "batch_size": 32}
+    runs = {d: Run(**whole, initializer=str(initializer.bind(name)), steps=1, device=d) for d in ("cpu", "cuda")}
+    points = {}
+    for device, run in runs.items():
+        made = problem.build(problem.bind("digits_mlp")).to(device, torch.float32)
+        start = start_of(run, made, {})
+        points[device] = start if isinstance(start, Result) else start[0]
+    if isinstance(points["cpu"], Result):
+        assert points["cuda"].detail == points["cpu"].detail
+        return
+    assert points["cuda"].device.type == "cpu"
+    assert torch.allclose(points["cuda"], points["cpu"], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device alone")
+def test_another_device_than_the_first_is_used_and_timed():
+    on_second, group = _trained("adam", 6, "cuda:1", torch.float64)
+    on_cpu, _ = _trained("adam", 6, "cpu", torch.float64)
+    assert group.theta.device.index == 1 and torch.allclose(on_second, on_cpu, rtol=1e-6, atol=1e-8)
+    found = cost.measure("mnist_mlp", "adam", device="cuda:1", seconds=0.5)
+    assert found.seconds > 5e-5 and found.peak > 1e13
 
 
 def test_updates_are_measured_in_every_form():
