@@ -94,22 +94,25 @@ class Stepper:
     def scout(self, each: float) -> None:
         """Take the first steps, and settle which are timed: whole cycles, as many as fit into ``each`` seconds.
 
-        Those after the first few; or, where θ stops moving in one of the first, those until it does. Where steps may
-        differ in cost, none that was not looked at.
+        Those after the first few, and after those in which a method only looks and leaves θ where it is; or, where θ
+        stops moving in one of the first, those until it does. Where steps may differ in cost, none that was not
+        looked at.
         """
-        moved, spent = True, 0.0
+        moved, spent, first = True, 0.0, 0
         enough = 2 * each if self.lanes.uniform else max(2 * each, SLOW)
-        while moved and (self._k < WARM or (self._k < WARM + BLOCK and spent < enough)):
+        while moved and (self._k < WARM + first or (self._k < WARM + first + BLOCK and spent < enough)):
             before, began = self.lanes.theta.clone(), self._now()
             self.take(1)
             self.about = self._now() - began
             spent += self.about
             moved = self.lanes.uniform or self.cycle > 1 or not torch.equal(before, self.lanes.theta)
+            if not moved and first == self._k - 1 < BLOCK:
+                moved, first = True, self._k  # it has not begun
             if self.cycle == 1 and self.about > (SLOW if self._k > 1 else LOADING):
                 break
         cycles = max(1, min(-(-BLOCK // self.cycle), round(each / self.about / self.cycle)))
         self.block = max(1, min(self.cycle * cycles, int(MOST / self.about)))
-        self.skipped = min(self._k, WARM)
+        self.skipped = min(self._k, WARM + first)
         if not moved:
             self.skipped, self.block = 0, max(1, min(self.block, self._k - 1))
         elif not self.lanes.uniform and self.cycle == 1:

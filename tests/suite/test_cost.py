@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from analysis import figures
 from problems.names import UsageError
+from problems.problem import problem
 from suite import cost, room, stepping
 from suite.cli import cli
 from suite.cost import PARTS, measure, ratios
@@ -20,6 +21,7 @@ from suite.cost_command import draw
 from suite.costs import load_costs, price, save
 from suite.engine import train
 from suite.machine import device_seconds
+from suite.optimizers import optimizer
 from suite.spec import Run
 from suite.store import Store, StoreError, load
 
@@ -299,3 +301,20 @@ def test_bars_are_as_long_as_the_steps(adam, monkeypatch, tmp_path):
     ((_, row),) = drawn[0].iterrows()
     assert sum(row[part] for part in figures.PARTS) == pytest.approx(adam.seconds)
     assert row["update"] / row["data"] == pytest.approx(adam.parts["update"] / adam.parts["data"])
+
+
+@pytest.mark.parametrize("wait", [0, 1, 10])
+def test_steps_are_timed_from_where_a_method_begins_to_move(tmp_path, wait):
+    """One that only looks at first, as ADOPT does in its first step and AdaShift in ten, has not converged there."""
+    file = tmp_path / "waiting.py"
+    file.write_text(
+        "import torch\n\n\nclass Waiting(torch.optim.SGD):\n    seen = 0\n\n    def step(self, closure=None):\n"
+        f"        self.seen += 1\n        return super().step(closure) if self.seen > {wait} else None\n"
+    )
+    made = problem.build(problem.bind("digits_logistic"))
+    scout = stepping.Stepper(made, optimizer.bind(f"{file}:Waiting(lr=0.1)"), 32)
+    scout.scout(1.0)
+    assert scout.skipped == stepping.WARM + wait and scout.block == stepping.BLOCK
+    still = stepping.Stepper(made, optimizer.bind(f"{file}:Waiting(lr=0.0)"), 32)
+    still.scout(1.0)
+    assert still.skipped == 0 and still.block >= 1  # it never moves
