@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from problems import layers
-from problems.names import UsageError
+from problems.names import NotApplicable
 from problems.problem import Batch, Pieces, Problem
 
 
@@ -90,7 +90,7 @@ def curved(problem: Problem) -> Curved:
     """The layers of a problem, and how its criterion bends.
 
     Raises:
-        UsageError: a piece of θ belongs to no linear layer and no convolution, or the criterion couples
+        NotApplicable: a piece of θ belongs to no linear layer and no convolution, or the criterion couples
             outputs that lie apart.
     """
     if problem not in _KNOWN:
@@ -114,7 +114,7 @@ def _looked_at(problem: Problem) -> Curved:
     known = {name for use in uses for name in use.layer if name}
     other = [piece.name for piece in problem.layout if piece.name not in known]
     if other:
-        raise UsageError(
+        raise NotApplicable(
             f"{problem.name}: {other[0]} belongs to no linear layer or convolution, so its curvature has no "
             "Kronecker factors; use an optimizer that needs none (python -m suite list optimizers)"
         )
@@ -125,7 +125,7 @@ def _looked_at(problem: Problem) -> Curved:
     expected = bent_by(lambda out: problem.criterion(out, batch), outputs, v)
     rows = (blocks @ v.reshape(-1, width, 1)).reshape(v.shape)
     if not torch.allclose(rows, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max())):
-        raise UsageError(
+        raise NotApplicable(
             f"{problem.name}: its criterion couples outputs of different examples or places, so the curvature has no "
             "Kronecker factors"
         )

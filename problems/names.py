@@ -16,6 +16,10 @@ class UsageError(ValueError):
     """A mistake of the person who asked: shown as one message, never as a traceback."""
 
 
+class NotApplicable(UsageError):
+    """What was asked for makes no sense for a problem; the message says why. Such runs are skipped."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """A name with arguments, as written: nothing is looked up or checked yet.

@@ -123,6 +123,10 @@ def _of_task(task: Task) -> dict[str, Any]:
     }
 
 
+def _unranked(row: Row) -> str | None:
+    return "best" if row.best else "skipped" if row.skipped else None
+
+
 def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
     for rank, row in enumerate(rows, 1):
         contestant = row.contestant
@@ -141,7 +145,7 @@ def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:
             "seconds_to_target": row.seconds_to_target,
             "time_to_target": {clock: asdict(found) for clock, found in row.arrivals.items()},
             "diverged": {phase: {"runs": n, "of": of} for phase, (n, of) in row.diverged.items()},
-            "verdict": row.verdict.outcome if row.verdict else ("best" if row.best else None),
+            "verdict": row.verdict.outcome if row.verdict else _unranked(row),
             "p": row.verdict.p if row.verdict else None,
             "improvement": row.verdict.improvement if row.verdict else None,
             "problem_met": row.problem or None,

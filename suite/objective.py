@@ -16,7 +16,7 @@ from torch import Tensor
 
 from analysis.replay.tape import Kernel, Recorder, Tape, Untraceable
 from problems.layout import Layout
-from problems.names import UsageError
+from problems.names import NotApplicable
 from problems.problem import Batch, Problem
 from suite import factors
 from suite.lift import over_lanes
@@ -95,10 +95,10 @@ class Objective:
         """The dense Hessians [lanes, D, D]; counted as D products.
 
         Raises:
-            UsageError: D is above 4096.
+            NotApplicable: D is above 4096.
         """
         if self.problem.size > DENSE:
-            raise UsageError(
+            raise NotApplicable(
                 f"{self.problem.name}: a dense Hessian of {self.problem.size} parameters is too large "
                 f"(at most {DENSE}); use a method that needs products only"
             )

@@ -25,6 +25,7 @@ from suite.tuning import Trial, further
 if TYPE_CHECKING:
     from analysis.statistics import Better, Estimate, TimeToTarget, Verdict
 
+SKIPPED = "skipped: "
 Phase = Literal["tuning", "evaluation"]
 
 
@@ -78,6 +79,11 @@ class Row:
         return self.arrivals[STEPS].reached if self.arrivals else 0
 
     @property
+    def skipped(self) -> bool:
+        """Whether it makes no sense for the problem."""
+        return self.best is None and self.problem.startswith(SKIPPED)
+
+    @property
     def edge(self) -> tuple[str, ...]:
         """The tuned settings at an edge of their range; none where no setting is better than another."""
         return self.best.edge if self.best is not None and any(map(math.isfinite, self.values)) else ()
@@ -93,8 +99,8 @@ class Comparison:
 
     @property
     def failed(self) -> bool:
-        """Whether an optimizer could not be run."""
-        return any(row.problem for rows in self.rows.values() for row in rows)
+        """Whether an optimizer could not be run that makes sense for the problem."""
+        return any(row.problem and not row.skipped for rows in self.rows.values() for row in rows)
 
 
 def clock_of(rows: Iterable[Row]) -> str:

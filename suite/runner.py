@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from problems.names import parse
+from problems.names import NotApplicable, parse
 from problems.problem import Problem, problem
 from problems.references import RAISED
 from suite.environment import environment
@@ -106,7 +106,7 @@ class _Group:
             seeds = [r.run.seed for r in records]
             self.lanes = lanes_of(self.made, specs, self.theta, seeds, run.batch_size, run.order)
         except RAISED as error:
-            self._fail(self._alive, told(error))
+            self._fail(error)
             return
         self.probing = Probing(self.made, run.probes, run.batch_size, self.lanes)
         self._evaluate(0)
@@ -117,7 +117,7 @@ class _Group:
             try:
                 first_bad = self._steps(at, stop)
             except RAISED as error:
-                self._fail(self._alive, told(error))
+                self._fail(error)
                 return
             self._part(first_bad, stop)
             at = stop
@@ -207,8 +207,9 @@ class _Group:
 
     # ending ------------------------------------------------------------------------------
 
-    def _fail(self, lanes: Any, detail: str) -> None:
-        self._end(dict.fromkeys(lanes, ("failed", detail)))
+    def _fail(self, error: BaseException) -> None:
+        status = "skipped" if isinstance(error, NotApplicable) else "failed"
+        self._end(dict.fromkeys(self._alive, (status, told(error))))
 
     def _end(self, ends: Mapping[int, tuple[str, str]]) -> None:
         """Report the lanes that end; once many have, go on without their rows."""

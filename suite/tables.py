@@ -165,7 +165,7 @@ def _cells(task: Task, row: Row, clock: str, wide: bool) -> Iterator[RenderableT
     yield mark(row)
     yield from (name, start) if wide else (name + Text(f"\n{start}"),)
     if row.best is None:
-        yield "failed"
+        yield "skipped" if row.skipped else "failed"
         return
     for measure in task.reported:
         yield _estimate(row, measure, between)
@@ -254,7 +254,7 @@ def _errors(rows: Sequence[Row]) -> Iterator[RenderableType]:
     for row in rows:
         if row.problem:
             where = f"{row.contestant.optimizer} from {initializer.short(row.contestant.initializer)}"
-            yield Text(f"{where} {row.problem}", style="red")
+            yield Text(f"{where} {row.problem}", style="dim" if row.skipped else "red")
 
 
 def _legend(outcome: Comparison) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Initializers: where training starts, found by name."""
 
-from suite.initializers.base import Bias, Initializer, NotApplicable, bias, initializer, weights
+from problems.names import NotApplicable
+from suite.initializers.base import Bias, Initializer, bias, initializer, weights
 
 __all__ = ["Bias", "Initializer", "NotApplicable", "bias", "initializer", "weights"]

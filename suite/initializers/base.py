@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from problems import starts
+from problems.names import NotApplicable
 from problems.problem import MADE_OF, Problem
 from problems.registry import Registry
 from problems.starts import Draw
@@ -23,10 +24,6 @@ initializer: Registry[Initializer] = Registry(
     beside=MADE_OF,
 )
 bias: Registry[Bias] = Registry("bias", "suite.initializers.biases", plural="biases")
-
-
-class NotApplicable(Exception):
-    """The initializer makes no sense for the problem; the message says why. Such runs are skipped."""
 
 
 def weights(draw: Draw) -> Initializer:

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Positive, Real
+from problems.names import NotApplicable
 from problems.parameters import In
 from problems.problem import Pieces, Problem
-from suite.initializers.base import Bias, Initializer, NotApplicable, bias, initializer
+from suite.initializers.base import Bias, Initializer, bias, initializer
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from problems.bounds import Count, Positive
+from problems.names import NotApplicable
 from problems.parameters import spec
 from problems.problem import Batch, Pieces, Problem
-from suite.initializers.base import Initializer, NotApplicable, initializer
+from suite.initializers.base import Initializer, initializer
 from suite.initializers.spending import charge
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from problems import problem as registry
 from problems.bounds import Count, Natural, Unit
 from problems.course import Course, Stream
 from problems.heads import head_on
-from problems.names import Spec
+from problems.names import NotApplicable, Spec
 from problems.parameters import In, spec
 from problems.problem import Batch, Pieces, Problem
 from problems.ways import gone_around, trunk
-from suite.initializers.base import Initializer, NotApplicable, initializer
+from suite.initializers.base import Initializer, initializer
 from suite.initializers.learning import (
     activations,
     below,

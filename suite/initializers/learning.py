@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from problems.layout import Layout, Piece
-from problems.names import Spec
+from problems.names import NotApplicable, Spec
 from problems.problem import Batch, Data, Pieces, Problem
-from suite.initializers.base import NotApplicable
 from suite.initializers.spending import charge, rehearsed
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from problems import starts
 from problems.bounds import Count, Positive
 from problems.layout import Piece
+from problems.names import NotApplicable
 from problems.problem import Problem
 from problems.starts import Draw
-from suite.initializers.base import Initializer, NotApplicable, initializer, weights
+from suite.initializers.base import Initializer, initializer, weights
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

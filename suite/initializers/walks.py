@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Positive
+from problems.names import NotApplicable
 from problems.parameters import In
 from problems.problem import Pieces, Problem
-from suite.initializers.base import Initializer, NotApplicable, initializer, weights
+from suite.initializers.base import Initializer, initializer, weights
 from suite.initializers.data_dependent import layers_of, look, minibatch
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ class Oracle(Protocol):
 
         Each layer's block is about A ⊗ G. From ``samples`` random directions in the outputs, which depend
         on ``key`` (a whole number) and ``t``, or with 0 from all of them; counted as so many ``factors``.
-        A ``UsageError`` where a part of θ belongs to no linear layer or convolution.
+        ``NotApplicable`` where a part of θ belongs to no linear layer or convolution.
         """
 
 

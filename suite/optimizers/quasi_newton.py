@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Bound, Count, Natural
-from problems.names import UsageError
+from problems.names import NotApplicable
 from suite.optimizers.base import Optimizer, State, dot, either, optimizer
 from suite.optimizers.line_search import SearchName, descent, search_named
 
@@ -39,7 +39,7 @@ def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natura
         import torch
 
         if len(theta) > DENSE:
-            raise UsageError(f"bfgs: a matrix for {len(theta)} parameters is too large (at most {DENSE}); use lbfgs")
+            raise NotApplicable(f"bfgs: a matrix for {len(theta)} parameters is too large (at most {DENSE}); use lbfgs")
         return {"inverse": torch.eye(len(theta), dtype=theta.dtype, device=theta.device)}
 
     def direction(memory: State, g: Tensor) -> Tensor:

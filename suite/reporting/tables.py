@@ -72,8 +72,8 @@ def _verdict_row(
 
 def _measured(row: Mapping[Any, Any], measure: str, tone: Tone, span: Any) -> Cell:
     value = row[measure]
-    if row["verdict"] == "failed":
-        return Cell("failed", math.inf)
+    if row["verdict"] in ("failed", "skipped"):
+        return Cell(row["verdict"], math.inf)
     if math.isinf(value):
         return Cell("diverged", value, tone="bad")
     spread = interval(row[f"{measure}_low"], row[f"{measure}_high"])
@@ -105,6 +105,8 @@ def _share(value: float | None, probability: bool = False) -> Cell:
 
 def _arrival(row: Mapping[Any, Any], clock: str) -> Cell:
     n, reached = int(row["n"]), row["reached_target"]
+    if not n:
+        return Cell("")
     note = f"{reached} of {n}" if reached is not None and reached < n else ""
     found = row[f"{clock}_to_target"]
     if found is None or not math.isfinite(found):
@@ -121,6 +123,8 @@ def _diverged(row: Mapping[Any, Any]) -> Cell:
     def share(part: float, whole: float) -> float:
         return 100 * part / whole if whole else 0.0
 
+    if not row["runs"]:
+        return Cell("")
     here, there = share(row["diverged"], row["runs"]), share(row["diverged_in_tuning"], row["runs_in_tuning"])
     return Cell(f"{here:.0f} %", here, f"({there:.0f} %)", "bad" if here > 0 else "")
 

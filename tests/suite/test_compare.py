@@ -11,7 +11,7 @@ import pytest
 from fake_engine import FakeEngine, bowl
 
 from problems.names import UsageError, parse
-from suite import tables
+from suite import comparisons, tables
 from suite.ledger import Ledger
 from suite.outcome import Comparison, compare
 from suite.outlook import show_plan
@@ -101,6 +101,18 @@ def test_fresh_seeds_are_enough_to_tell_all_pairs_of_rows_apart(optimizers: str,
     pairs = math.comb(planned.rows, 2)
     assert pairs * 2 / 2 ** (seeds - 3) <= 0.05  # the least p of a signed-rank test on 3 seeds fewer, corrected
     assert {len(contestant.evaluation_runs(contestant.trials[0])) for contestant in planned.contestants} == {seeds}
+
+
+def test_what_makes_no_sense_for_a_problem_is_skipped_and_no_failure(folder: Path) -> None:
+    question = Question("quadratic", "sgd, kfac", "default", trials=2, seeds=5, steps=20)
+    found = compare(plan(question), Ledger(Store(folder)), lambda phase, runs: lambda progress: None)
+    kept, skipped = next(iter(found.rows.values()))
+    assert kept.best is not None
+    assert skipped.skipped
+    assert "has no Kronecker factors" in skipped.problem
+    assert not found.failed
+    record = comparisons.of_comparison(found)
+    assert [row["verdict"] for row in record["rows"]] == ["best", "skipped"]
 
 
 def test_fewer_seeds_than_could_tell_are_kept_and_the_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
