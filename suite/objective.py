@@ -33,6 +33,13 @@ def rows(lanes: int, size: int, like: Tensor) -> Tensor:
     return torch.zeros(lanes, stride, dtype=like.dtype, device=like.device)[:, :size]
 
 
+def _like(tensor: Tensor) -> Tensor:
+    """A place for another of its kind, with aligned rows where it is a matrix [lanes, n]."""
+    if tensor.dim() == 2:
+        return rows(*tensor.shape, tensor)
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
 class Objective:
     """The losses of a problem on the minibatches of all lanes.
 
@@ -61,6 +68,7 @@ class Objective:
         self.listener: Listener | None = None  # told of that one, when it has been made
         self.steady = True
         self._among: Tensor | None = None  # the lanes that ask for the next evaluation, where it is a trial
+        self._bound: dict[tuple[str, bool], tuple[list[Tensor], Kernel, list[Tensor]]] = {}
 
     @property
     def layout(self) -> Layout:
@@ -129,17 +137,36 @@ class Objective:
         self.calls["hvp" if kind == "hessian" else kind] += 1
         recorder, active, self._among = Recorder.current, self._among, None
         is_first = self.first is None and kind in ("value", "gradient") and active is None
-        make = partial(self._opening if is_first and kind == "gradient" else self.bind, kind, carry=is_first)
-        if active is not None:
-            operands, make = (active, *operands), partial(_if_any, make)
-        if recorder is not None:
-            outputs = recorder.call(operands, make)
+        if recorder is None:
+            outputs = self.evaluate(kind, *operands, carry=is_first, active=active)
+            if is_first and kind == "gradient":
+                self._tell(operands[0], *outputs)
         else:
-            action, outputs = make(*operands, taped=False)
-            action()
+            make = partial(self._opening if is_first and kind == "gradient" else self.bind, kind, carry=is_first)
+            if active is not None:
+                operands, make = (active, *operands), partial(_if_any, make)
+            outputs = recorder.call(operands, make)
         if is_first:
             self.first, self.opens = outputs[0], kind == "gradient"
         return outputs
+
+    def evaluate(self, kind: str, *operands: Tensor, carry: bool, active: Tensor | None = None) -> list[Tensor]:
+        """Evaluate now, for a step that is not recorded itself: on a tape that is made where the kind is first asked for.
+
+        Args:
+            carry: as for :meth:`bind`.
+            active: the lanes [lanes] that ask; where there is none, what it gives is without meaning.
+        """
+        key = kind, carry and self.carried is not None
+        if key not in self._bound:
+            places = [_like(t).copy_(t) for t in operands]
+            self._bound[key] = places, *self.bind(kind, *places, carry=carry)
+        places, action, outputs = self._bound[key]
+        for place, operand in zip(places, operands, strict=True):
+            place.copy_(operand)
+        if active is None or active.is_cuda or active.any():
+            action()
+        return [_like(out).copy_(out) for out in outputs]
 
     def excuse(self, kind: str, active: Tensor, count: int = 1) -> Tensor:
         """The next evaluation, of this kind, is a trial that only lanes with ``active`` [lanes] asked for.
@@ -218,10 +245,13 @@ class Objective:
 
         def action() -> None:
             evaluate()
-            if self.listener is not None:
-                self.listener(operands[0], *outputs)
+            self._tell(operands[0], *outputs)
 
         return action, outputs
+
+    def _tell(self, theta: Tensor, values: Tensor, gradients: Tensor) -> None:
+        if self.listener is not None:
+            self.listener(theta, values, gradients)
 
     def _results(self, kind: str, theta: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Where the results of an evaluation go: the tensors to hand out, and their parts."""

@@ -6,10 +6,9 @@ from collections import Counter
 
 from torch import Tensor
 
-from analysis.replay.tape import Kernel
 from problems.layout import Layout
 from suite.lane_oracle import LaneOracle
-from suite.objective import Objective, rows
+from suite.objective import Objective
 from suite.optimizers.base import LayerFactors
 
 
@@ -23,7 +22,6 @@ class RowOracle:
         self.first: Tensor | None = None
         self._known: tuple[Tensor, Tensor] | None = None
         self._at: tuple[int, int] = (0, 0)
-        self._bound: dict[tuple[str, bool], tuple[list[Tensor], Kernel, list[Tensor]]] = {}
 
     @property
     def layout(self) -> Layout:
@@ -39,16 +37,9 @@ class RowOracle:
         self._at = (theta.data_ptr(), theta._version)
 
     def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
-        """Evaluate anew, on a tape of this lane's own."""
-        key = kind, self.first is None  # the first evaluation of a step gives what is carried on
-        if key not in self._bound:
-            places = [rows(1, self.objective.problem.size, t) for t in operands]
-            self._bound[key] = (places, *self.objective.bind(kind, *places, carry=self.first is None))
-        places, action, outputs = self._bound[key]
-        for place, operand in zip(places, operands, strict=True):
-            place[0].copy_(operand.detach())
-        action()
-        return [out[0].clone() for out in outputs]
+        """Evaluate anew; the first evaluation of a step gives what is carried on."""
+        lane = [operand.detach()[None] for operand in operands]
+        return [out[0] for out in self.objective.evaluate(kind, *lane, carry=self.first is None)]
 
     def _note(self, kind: str, theta: Tensor, value: Tensor) -> None:
         self.calls[kind] += 1
