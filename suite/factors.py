@@ -15,7 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from analysis.replay.tape import Kernel, Tape, Untraceable
+from analysis.replay.recorder import Kernel, Untraceable
+from analysis.replay.tape import Tape
 from problems.affine import Affine, bent_by, curved, layers_of, observed, output_blocks, sum_rows
 from problems.layers import linear
 from problems.problem import Batch, Pieces, Problem

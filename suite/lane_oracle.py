@@ -37,17 +37,6 @@ class _Ask(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Excuse:
-    """An objective's ``excuse`` for one kind of evaluation, as :class:`_Ask` asks it."""
-
-    objective: Objective
-    kind: str
-
-    def excuse(self, active: Tensor) -> Tensor:
-        return self.objective.excuse(self.kind, active)
-
-
-@dataclass(frozen=True)
 class _Factors:
     """An objective's ``factors`` from so many samples, as :class:`_Ask` asks it."""
 
@@ -81,7 +70,7 @@ class LaneOracle:
 
     def _ask(self, kind: str, *operands: Tensor) -> Any:
         if self._active is not None:
-            _Ask.apply(_Excuse(self._objective, kind), "excuse", self._active)
+            _Ask.apply(self._objective, "only", self._active)
         return _Ask.apply(self._objective, kind, *operands)
 
     def value(self, theta: Tensor) -> Tensor:

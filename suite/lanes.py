@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from analysis.replay.tape import Kernel, Tape, Untraceable
+from analysis.replay.loops import ordered
+from analysis.replay.recorder import Kernel, Untraceable
+from analysis.replay.tape import Tape
 from problems.names import Spec, UsageError
 from problems.problem import Problem
 from problems.references import RAISED
@@ -134,11 +136,11 @@ class Together:
 
     def _init(self, theta: Tensor, values: dict[Any, Tensor]) -> Any:
         state = self.settings.build(values).init(LaneOracle(self.objective), theta)
-        return tree_map(lambda leaf: _tensor(leaf, theta), _ordered(state))
+        return tree_map(lambda leaf: _tensor(leaf, theta), ordered(state))
 
     def _one(self, theta: Tensor, state: Any, values: dict[Any, Tensor]) -> Any:
         new, state = self.settings.build(values).step(LaneOracle(self.objective), state, theta)
-        return new, tree_map(lambda leaf: _tensor(leaf, theta), _ordered(state))
+        return new, tree_map(lambda leaf: _tensor(leaf, theta), ordered(state))
 
     def _next(self) -> list[Tensor]:
         """The new θ and state, out of place."""
@@ -194,11 +196,11 @@ class Together:
 
     @property
     def uniform(self) -> bool:
-        return self._per_step is not None
+        return isinstance(self._run, Tape) and not self._run.varies
 
     @property
     def opens(self) -> bool:
-        return self.uniform and self.objective.opens
+        return self._per_step is not None and self.objective.opens
 
     def listen(self, listener: Listener) -> None:
         self.objective.listener = listener
@@ -215,16 +217,16 @@ class Together:
         for kind, each in (self._per_step or Counter()).items():
             total[kind] += each * self._taken
         each_lane = [total.copy() for _ in self.specs]
-        for kind, excused in self.objective.excused.items():
-            for count, excess in zip(each_lane, excused.tolist(), strict=True):
-                count[kind] -= excess
+        for kind, charged in self.objective.charged.items():
+            for count, own in zip(each_lane, charged.tolist(), strict=True):
+                count[kind] += own
         return each_lane
 
     def resize(self, size: int) -> None:
-        calls, excused = self.objective.calls, self.objective.excused
+        calls, charged = self.objective.calls, self.objective.charged
         self.sampler = sampler_of(self.problem, self.seeds, size, self.sampler.order, self.theta)
         self.objective = _objective(Objective, self.problem, self.sampler)
-        self.objective.calls, self.objective.excused = calls, excused
+        self.objective.calls, self.objective.charged = calls, charged
         self.sampler.fill(0)
         self._record()
         self.sampler.carry_on(None)
@@ -240,7 +242,7 @@ class Together:
         kept.sampler = sampler_of(self.problem, kept.seeds, self.sampler.size, self.sampler.order, self.theta)
         kept.objective = _objective(Objective, self.problem, kept.sampler)
         kept.objective.calls, kept._calls, kept._taken = self.objective.calls.copy(), Counter(), self._taken
-        kept.objective.excused = {kind: excused[index] for kind, excused in self.objective.excused.items()}
+        kept.objective.charged = {kind: charged[index] for kind, charged in self.objective.charged.items()}
         kept.sampler.fill(0)
         kept._record()
         kept.sampler.carry_on(None if self.sampler.carried is None else self.sampler.carried[index])
@@ -249,15 +251,6 @@ class Together:
 
 def _misshapen(name: str, wanted: torch.Size, got: torch.Size) -> str:
     return f"{name}: step must return theta of shape {tuple(wanted)}, got {tuple(got)}"
-
-
-def _ordered(state: Any) -> Any:
-    """A state with the keys of its dictionaries in one order, whatever order they were written in."""
-    if isinstance(state, dict):
-        return {key: _ordered(state[key]) for key in sorted(state, key=str)}
-    if isinstance(state, list | tuple) and not hasattr(state, "_fields"):
-        return type(state)(_ordered(value) for value in state)
-    return state
 
 
 def _tensor(leaf: Any, theta: Tensor) -> Tensor:

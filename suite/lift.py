@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from analysis.replay.tape import Untraceable
+from analysis.replay.recorder import Untraceable
 from problems.problem import Batch
 
 

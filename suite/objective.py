@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.replay.tape import Kernel, Recorder, Tape, Untraceable
+from analysis.replay.recorder import Kernel, Recorder, Untraceable
+from analysis.replay.tape import Tape
 from problems.layout import Layout
 from problems.names import NotApplicable
 from problems.problem import Batch, Problem
@@ -36,7 +37,7 @@ def rows(lanes: int, size: int, like: Tensor) -> Tensor:
 def _like(tensor: Tensor) -> Tensor:
     """A place for another of its kind, with aligned rows where it is a matrix [lanes, n]."""
     if tensor.dim() == 2:
-        return rows(*tensor.shape, tensor)
+        return rows(len(tensor), tensor.shape[1], tensor)
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
@@ -48,8 +49,8 @@ class Objective:
         carried: where the first evaluation of a step puts what is carried on, [lanes, b, *carry]; None
             where nothing is (see ``Problem.carry``).
 
-    ``calls`` counts evaluations by kind, for every lane alike, and ``excused`` those that a lane
-    only sat through; ``first`` is the loss [lanes] that the first evaluation of the current step
+    ``calls`` counts evaluations by kind that every lane asks for, and ``charged`` those [lanes] that only some
+    do; ``first`` is the loss [lanes] that the first evaluation of the current step
     gave, trial points aside. ``steady`` says whether the loss is the same function at every step.
     """
 
@@ -62,7 +63,7 @@ class Objective:
         self.carried = carried
         self.taped = taped
         self.calls: Counter[str] = Counter()
-        self.excused: dict[str, Tensor] = {}
+        self.charged: dict[str, Tensor] = {}
         self.first: Tensor | None = None
         self.opens = False  # whether a step's first evaluation is a gradient
         self.listener: Listener | None = None  # told of that one, when it has been made
@@ -110,7 +111,6 @@ class Objective:
                 f"{self.problem.name}: a dense Hessian of {self.problem.size} parameters is too large "
                 f"(at most {DENSE}); use a method that needs products only"
             )
-        self.calls["hvp"] += self.problem.size - 1
         return self._ask("hessian", theta)[0]
 
     def factors(self, samples: int, theta: Tensor, due: Tensor, key: Tensor, t: Tensor) -> tuple[Tensor, ...]:
@@ -118,10 +118,7 @@ class Objective:
 
         Counted as the backward passes that they take. See ``suite.factors``.
         """
-        count = factors.passes(self.problem, samples)
-        self.calls["factors"] += count
-        self.excuse("factors", due, count)
-        self._among = None
+        self._charge("factors", due, factors.passes(self.problem, samples))
         recorder = Recorder.current
         taped = self.taped and recorder is not None
         make = partial(_if_any, partial(self.bind_factors, samples, taped))
@@ -134,9 +131,16 @@ class Objective:
     # evaluation --------------------------------------------------------------------------
 
     def _ask(self, kind: str, *operands: Tensor) -> list[Tensor]:
-        self.calls["hvp" if kind == "hessian" else kind] += 1
         recorder, active, self._among = Recorder.current, self._among, None
-        is_first = self.first is None and kind in ("value", "gradient") and active is None
+        counted, times = ("hvp", self.problem.size) if kind == "hessian" else (kind, 1)
+        if active is not None:
+            self._charge(counted, active, times)
+        elif recorder is not None and recorder.depth:
+            self._charge(counted, torch.ones(self.lanes, dtype=torch.bool, device=operands[0].device), times)
+        else:
+            self.calls[counted] += times
+        sure = active is None and (recorder is None or not recorder.depth)
+        is_first = sure and self.first is None and kind in ("value", "gradient")
         if recorder is None:
             outputs = self.evaluate(kind, *operands, carry=is_first, active=active)
             if is_first and kind == "gradient":
@@ -151,7 +155,7 @@ class Objective:
         return outputs
 
     def evaluate(self, kind: str, *operands: Tensor, carry: bool, active: Tensor | None = None) -> list[Tensor]:
-        """Evaluate now, for a step that is not recorded itself: on a tape that is made where the kind is first asked for.
+        """Evaluate now, for a step that is not recorded: on a tape made where the kind is first asked for.
 
         Args:
             carry: as for :meth:`bind`.
@@ -168,21 +172,21 @@ class Objective:
             action()
         return [_like(out).copy_(out) for out in outputs]
 
-    def excuse(self, kind: str, active: Tensor, count: int = 1) -> Tensor:
-        """The next evaluation, of this kind, is a trial that only lanes with ``active`` [lanes] asked for.
+    def only(self, active: Tensor) -> Tensor:
+        """The next evaluation is a trial that only lanes with ``active`` [lanes] ask for, and are charged with.
 
         It is not made where there is none; what it gives then is without meaning.
-
-        Args:
-            count: as what it counts.
         """
         self._among = active
-        excused = self.excused.setdefault(kind, torch.zeros(self.lanes, dtype=torch.int64, device=active.device))
-        if Recorder.current is None:
-            excused += count * ~active
-        else:
-            Recorder.current.call([active], lambda active: (lambda: excused.add_(~active, alpha=count), []))
         return active
+
+    def _charge(self, kind: str, active: Tensor, count: int) -> None:
+        """Count an evaluation for some lanes; in a step that is recorded, whenever it comes to be made."""
+        charged = self.charged.setdefault(kind, torch.zeros(self.lanes, dtype=torch.int64, device=active.device))
+        if Recorder.current is None:
+            charged += count * active
+        else:
+            Recorder.current.call([active], lambda active: (lambda: charged.add_(active, alpha=count), []))
 
     def bind(
         self, kind: str, *operands: Tensor, taped: bool | None = None, carry: bool = True

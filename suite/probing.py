@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.replay.tape import Kernel
+from analysis.replay.recorder import Kernel
 from problems.layout import Layout
 from problems.names import UsageError
 from problems.problem import Batch, Problem

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from analysis.replay.accelerator import accelerator
-from analysis.replay.tape import Kernel
+from analysis.replay.recorder import Kernel
 from problems.names import Spec, UsageError, parse
 from problems.problem import Problem
 from suite.clock import Clock

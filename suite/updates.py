@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from analysis.replay import native
-from analysis.replay.tape import Kernel
+from analysis.replay.recorder import Kernel
 from problems.layout import Layout, Piece
 from problems.names import Spec, UsageError
 from problems.problem import Data, Problem

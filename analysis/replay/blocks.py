@@ -20,7 +20,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from analysis.replay.chains import Chain
-    from analysis.replay.tape import Op
+    from analysis.replay.recorder import Op
 
 aten = torch.ops.aten
 Kernel = Callable[[], Any]

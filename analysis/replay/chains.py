@@ -12,7 +12,7 @@ from torch import Tensor
 from analysis.replay.native import supported
 
 if TYPE_CHECKING:
-    from analysis.replay.tape import Op
+    from analysis.replay.recorder import Op
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def chained(ops: list[Op], dynamic: set[int], fixed: set[int]) -> Iterator[int |
         dynamic: storages that are replaced at each replay, so that their addresses are not known.
         fixed: storages that must hold their contents after the tape has run.
     """
-    from analysis.replay.tape import key_of
+    from analysis.replay.recorder import key_of
 
     reads_after: list[set[int]] = [set()]
     for op in reversed(ops):
@@ -60,7 +60,7 @@ def _longest(ops: list[Op], start: int, dynamic: set[int]) -> tuple[list[int], l
     Small operations (one number per lane) that stand in between and do not depend on the
     chain are moved in front of it.
     """
-    from analysis.replay.tape import key_of
+    from analysis.replay.recorder import key_of
 
     small: list[int] = []
     chain: list[int] = []
@@ -83,7 +83,7 @@ def _longest(ops: list[Op], start: int, dynamic: set[int]) -> tuple[list[int], l
 
 def _fits(op: Op, first: Op, dynamic: set[int]) -> bool:
     """Whether an operation may be part of a chain that ``first`` begins."""
-    from analysis.replay.tape import key_of
+    from analysis.replay.recorder import key_of
 
     if not op.pointwise or len(op.outs) != 1 or not supported(op) or len(first.outs) != 1:
         return False

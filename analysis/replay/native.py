@@ -42,7 +42,7 @@ from analysis.replay.machine import processor
 
 if TYPE_CHECKING:
     from analysis.replay.chains import Chain
-    from analysis.replay.tape import Op
+    from analysis.replay.recorder import Op
 
 aten = torch.ops.aten
 Form = Literal["compiled", "known", "blocks", "kernels"]  # known: compiled earlier on this machine

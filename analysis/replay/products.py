@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from analysis.replay.tape import Op
+    from analysis.replay.recorder import Op
 
 LEAST = 4_000_000  # floating-point operations of a product below which its call counts for more
 WORTH = 1.5  # times as quick as BLAS that oneDNN must be, so that noise does not decide
@@ -37,7 +37,7 @@ def _large(op: Op) -> bool:
 
 
 def _through_onednn(op: Op, intern: Callable[[Tensor], Tensor]) -> Op:
-    from analysis.replay.tape import Op
+    from analysis.replay.recorder import Op
 
     a, b = op.args
     return Op(_product(), (a, intern(b.t()), None, "none", [], ""), {}, op.outs, reads=op.reads)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from analysis.replay.tape import Op
+    from analysis.replay.recorder import Op
 
 BLOCK = 64  # numbers: a multiple of what any SIMD loop of PyTorch takes at a time
 EXACT = frozenset(
@@ -40,7 +40,7 @@ def steady(op: Op, dynamic: set[int]) -> list[Kernel] | None:
     Args:
         dynamic: storages whose addresses change at each replay, which cannot be cut beforehand.
     """
-    from analysis.replay.tape import key_of
+    from analysis.replay.recorder import key_of
 
     if not op.pointwise or len(op.outs) != 1 or _exact(op):
         return None

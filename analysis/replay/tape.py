@@ -12,175 +12,22 @@ are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from analysis.replay import graphs
 from analysis.replay.chains import chained
 from analysis.replay.native import calls
-from analysis.replay.out_forms import OWN_FORMS, out_form
+from analysis.replay.out_forms import out_form
 from analysis.replay.products import rerouted
+from analysis.replay.recorder import Kernel, Op, Recorder, key_of, same_view, tensors_in
 from analysis.replay.steady import steady
 
-aten = torch.ops.aten
-_READS_DATA = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default, aten.equal.default}
-_ARITHMETIC = {aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor}
 _LARGE = 1 << 20  # bytes from which a dead dynamic result is given back at once
 _SMALL = 1 << 12  # bytes, such as a number per lane: sharing these saves nothing and would fix the order of operations
-Kernel = Callable[[], Any]
-
-
-class Untraceable(RuntimeError):
-    """The function looks at values (``if loss < best``, ``.item()``), so its kernels may differ at each step."""
-
-
-@dataclass(eq=False)
-class Op:
-    """One recorded operation on interned tensors.
-
-    ``out`` is its form that writes into given tensors, as (function, argument names);
-    ``call`` a Python action that fills ``outs`` in place of an ATen operation.
-    """
-
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outs: list[Tensor]
-    writes: set[int] = field(default_factory=set)  # storages that it changes in place
-    reads: set[int] = field(default_factory=set)
-    call: Kernel | None = None
-    out: tuple[Any, tuple[str, ...]] | None = None
-
-    @property
-    def pointwise(self) -> bool:
-        return self.out is not None and torch.Tag.pointwise in self.func.tags
-
-    @property
-    def dynamic(self) -> bool:
-        """Whether its results are new tensors at each replay."""
-        return self.out is None and self.call is None and not self.writes
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return list(_tensors((*self.args, *self.kwargs.values())))
-
-    def kernel(self) -> Kernel:
-        """The operation with its arguments, ready to be called."""
-        if self.call is not None:
-            return self.call
-        if self.out is None:
-            return partial(self.func, *self.args, **self.kwargs)
-        func, names = self.out
-        arguments = self.args
-        if self.pointwise and func not in OWN_FORMS.values():
-            # The functions in torch parse their arguments in half the time that torch.ops takes, and
-            # a number that is a tensor already need not be made one each time: 2 of 5 microseconds.
-            func = getattr(torch, self.func.overloadpacket.__name__, func)
-            if self.func in _ARITHMETIC:
-                arguments = tuple(torch.tensor(a, dtype=torch.float64) if type(a) is float else a for a in arguments)
-        return partial(func, *arguments, **self.kwargs, **dict(zip(names, self.outs, strict=True)))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors among arguments or results of an ATen operation, which are nested in tuples and lists at most."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-
-
-def key_of(tensor: Tensor) -> int:
-    """What identifies the memory of a tensor."""
-    return tensor.untyped_storage()._cdata
-
-
-def same_view(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors lie alike, each in its own memory."""
-    alike = a.size() == b.size() and a.stride() == b.stride() and a.dtype == b.dtype
-    return alike and int(a.storage_offset()) == int(b.storage_offset())
-
-
-class Recorder(TorchDispatchMode):
-    """Listens below autograd and vmap. ``current`` is the one at work, if any."""
-
-    current: Recorder | None = None
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-        self.ops: list[Op] = []
-        self.views: dict[int, list[Tensor]] = {}  # storage -> every view of it that an operation uses
-        self._interned: dict[tuple[Any, ...], Tensor] = {}
-        self._alive: list[Tensor] = []
-        self._paused = False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No compiler runs in here; to say so at each operation, torch would import it first (0.7 seconds)."""
-        return False
-
-    def __enter__(self) -> Recorder:
-        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-        self._outer, Recorder.current = Recorder.current, self
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        Recorder.current = self._outer
-        super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-
-    def intern(self, tensor: Tensor) -> Tensor:
-        """A tensor of our own over the same memory, which may later be moved elsewhere by ``set_``."""
-        storage = tensor.untyped_storage()
-        key = (storage._cdata, tensor.storage_offset(), tensor.size(), tensor.stride(), tensor.dtype)
-        if key not in self._interned:
-            paused, self._paused = self._paused, True
-            own = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-            own.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
-            self._paused = paused
-            self._interned[key] = own
-            self.views.setdefault(storage._cdata, []).append(own)
-            self._alive.append(tensor)  # else its address could be given to another while we record
-        return self._interned[key]
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self._paused:
-            return func(*args, **kwargs)
-        if func in _READS_DATA:
-            raise Untraceable(f"{func} reads a value")
-        out = func(*args, **kwargs)
-        arguments = func._schema.arguments
-        given = [*zip(arguments, args, strict=False), *((a, kwargs.get(a.name)) for a in arguments[len(args) :])]
-        writes = {key_of(v) for a, v in given if a.alias_info and a.alias_info.is_write and isinstance(v, Tensor)}
-        self._record(Op(func, args, kwargs, list(_tensors(out)), writes))
-        return out
-
-    def _record(self, op: Op) -> None:
-        def own(value: Any) -> Any:  # what arguments of ATen operations are made of, in a fifth of tree_map's time
-            if isinstance(value, Tensor):
-                return self.intern(value)
-            return type(value)(own(v) for v in value) if isinstance(value, tuple | list) else value
-
-        op.args, op.outs = own(tuple(op.args)), own(op.outs)
-        op.kwargs = {name: own(value) for name, value in op.kwargs.items()}
-        op.reads |= {key_of(t) for t in op.tensors}
-        self.ops.append(op)
-
-    def call(self, inputs: Sequence[Tensor], make: Callable[..., tuple[Kernel, list[Tensor]]]) -> list[Tensor]:
-        """Record a Python action: ``make(*inputs)`` gives it and the fixed tensors that it fills."""
-        self._paused = True
-        try:
-            action, outputs = make(*(self.intern(t) for t in inputs))
-        finally:
-            self._paused = False
-        self._record(Op(None, (), {}, outputs, reads={key_of(t) for t in inputs}, call=action))
-        return outputs
 
 
 class Tape:
@@ -194,7 +41,8 @@ class Tape:
             output where it is computed.
         reroute: large matrix products may go to another library, whose last bits differ.
 
-    ``outputs`` hold the results after each call.
+    ``outputs`` hold the results after each call; ``varies`` says whether there are loops among the kernels, which
+    take as many rounds as they need.
 
     Raises:
         Untraceable: the function's kernels depend on the values it computes.
@@ -211,12 +59,43 @@ class Tape:
         own_inputs = [recorder.intern(t) for t in inputs]
         with recorder:
             results = list(function())
+        for settle in recorder.pending:
+            settle()
         results = [recorder.intern(t.detach()) for t in results]
         targets = [None] * len(results) if into is None else [None if t is None else recorder.intern(t) for t in into]
+        self._settle(recorder, recorder.ops, own_inputs, results, targets, reroute)
+
+    @classmethod
+    def of(cls, recorder: Recorder, ops: list[Op], places: Sequence[Tensor], dynamic: set[int]) -> Tape:
+        """Operations of a recording that still goes on; all that others have made may change between replays.
+
+        Args:
+            places: tensors that the operations write, and that hold their contents from one replay to the next.
+            dynamic: storages that others replace at each replay.
+        """
+        tape, own = cls.__new__(cls), [recorder.intern(t) for t in places]
+        made = made_by(ops)
+        inputs = [t for op in ops for t in op.tensors if key_of(t) not in made]
+        inputs += [recorder.views[key][0] for op in ops if op.call for key in op.reads - made]
+        tape._settle(recorder, ops, [*inputs, *own], own, [None] * len(own), dynamic=dynamic)
+        return tape
+
+    def _settle(
+        self,
+        recorder: Recorder,
+        ops: list[Op],
+        inputs: Sequence[Tensor],
+        results: list[Tensor],
+        targets: Sequence[Tensor | None],
+        reroute: bool = False,
+        dynamic: Collection[int] = (),
+    ) -> None:
+        """Make the program of recorded operations."""
+        self.varies = recorder.varies
         self.outputs = [r if t is None else t for r, t in zip(results, targets, strict=True)]
         self._views = recorder.views
-        self._inputs = {key_of(t) for t in own_inputs}
-        ops = _needed(_varying(recorder.ops, self._inputs), results)
+        self._inputs = {key_of(t) for t in inputs}
+        ops = _needed(_varying(ops, self._inputs), results)
         ops = rerouted(ops, recorder.intern) if reroute else ops
         for op in ops:
             if op.call is None and not op.writes:
@@ -234,7 +113,7 @@ class Tape:
         self._share_buffers(ops, fixed)
         device = self.outputs[0].device if self.outputs else torch.device("cpu")
         self.program = graphs.stretches(
-            [*self._kernels(ops, fixed), *copies], [op.call for op in ops if op.call is not None], device
+            [*self._kernels(ops, fixed, dynamic), *copies], [op.call for op in ops if op.call is not None], device
         )
 
     def __call__(self) -> None:
@@ -315,10 +194,11 @@ class Tape:
             free += dying
             free += [k for k in {key_of(out) for out in op.outs} & own if last[k] == i and k not in free]
 
-    def _kernels(self, ops: list[Op], fixed: set[int]) -> list[Kernel]:
+    def _kernels(self, ops: list[Op], fixed: set[int], replaced: Collection[int]) -> list[Kernel]:
         """The program: chains of pointwise operations as one call, and every other operation by itself."""
         last = {key: i for i, op in enumerate(ops) for key in (*op.reads, *map(key_of, op.outs))}
-        dynamic = {key_of(out) for op in ops if op.dynamic for out in op.outs}
+        own = {key_of(out) for op in ops if op.dynamic for out in op.outs}
+        dynamic = own.union(replaced)
         outputs = {key_of(t) for t in self.outputs}
         program: list[Kernel] = []
         for item in chained(ops, dynamic, fixed):
@@ -327,7 +207,7 @@ class Tape:
                 continue
             op = ops[item]
             program += [self._adopting(op)] if op.dynamic else steady(op, dynamic) or [op.kernel()]
-            for key in dynamic & {*op.reads, *map(key_of, op.outs)} - outputs:
+            for key in own & {*op.reads, *map(key_of, op.outs)} - outputs:
                 views = self._views[key]
                 if last[key] == item and views[0].untyped_storage().nbytes() >= _LARGE:
                     program.append(partial(_release, views))
@@ -341,12 +221,17 @@ class Tape:
         ]
 
         def kernel() -> None:
-            for result, views in zip(_tensors(run()), adopters, strict=True):
+            for result, views in zip(tensors_in(run()), adopters, strict=True):
                 storage = result.untyped_storage()
                 for view, offset, size, stride in views:
                     view.set_(storage, offset, size, stride)
 
         return kernel
+
+
+def made_by(ops: Iterable[Op]) -> set[int]:
+    """The storages that operations make, those aside that they only view or change."""
+    return {key for op in ops for key in {key_of(out) for out in op.outs} - op.reads - op.writes}
 
 
 def _varying(ops: list[Op], inputs: set[int]) -> list[Op]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.replay.tape import Recorder
+from analysis.replay.recorder import Recorder
 
 Compute = Callable[..., Sequence[Tensor]]
 

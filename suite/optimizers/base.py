@@ -149,13 +149,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
 
 
-def any_lane(active: Tensor) -> bool:
-    """Whether a 0-dim condition holds in any lane that trains beside this one: ends a masked loop early."""
-    import torch
+def repeat(body: Callable[[State, Tensor], tuple[State, Tensor]], state: State, active: Tensor, most: int = 1) -> State:
+    """The state after rounds of ``state, active = body(state, active)``, ``most`` at most, until no lane is active.
 
-    while torch._C._functorch.is_batchedtensor(active):
-        active = torch._C._functorch.get_unwrapped(active)
-    return bool(active.any())
+    A loop that all lanes go through together, as ``analysis.replay.loops`` has it: a lane that is not active waits
+    for the others, and the body leaves it as it is. ``state`` is a tree of tensors, ``active`` a 0-dim condition.
+    """
+    from analysis.replay import loops
+
+    return loops.repeat(body, state, active, most)
 
 
 def among(oracle: Oracle, active: Tensor) -> Oracle:

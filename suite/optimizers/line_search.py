@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from problems.bounds import Natural, OneOf
-from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, any_lane, dot, either, optimizer
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, dot, either, optimizer, repeat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,14 +74,15 @@ def armijo(
     """
     slope = dot(g, d)
     length = first + 0 * slope
-    found = ~promising(theta, value, first * d, first * slope)
-    length = length.where(~found, 0.0)
-    for _ in range(MOST):
-        trial = among(oracle, ~found).value(theta + length * d)
-        found = found | (trial <= value + decrease * length * slope)
-        if not any_lane(~found):
-            break
-        length = length.where(found, shrink * length)
+    active = promising(theta, value, first * d, first * slope)
+
+    def shorten(state: State, active: Tensor) -> tuple[State, Tensor]:
+        length, _ = state
+        trial = among(oracle, active).value(theta + length * d)
+        active = active & ~(trial <= value + decrease * length * slope)
+        return (length.where(~active, shrink * length), ~active), active
+
+    length, found = repeat(shorten, (length.where(active, 0.0), ~active), active, MOST)
     length = length.where(found, 0.0)
     value, gradient = oracle.gradient(theta + length * d)
     return Taken(length, value, gradient, found)
@@ -102,10 +103,10 @@ def wolfe(decrease: float = 1e-4, curvature: float = 0.9) -> Search:
         zero = torch.zeros_like(slope)
         bracket = _Bracket.around(value, slope, zero + first)
         active = promising(theta, value, first * d, first * slope)
-        taken = Taken(zero, value, g, ~active)
-        if not any_lane(active):
-            return taken
-        for _ in range(MOST):
+        taken = Taken(zero, zero + value, g, ~active)
+
+        def look(state: State, active: Tensor) -> tuple[State, Tensor]:
+            bracket, taken = state
             trial, gradient = among(oracle, active).gradient(theta + bracket.length * d)
             steep = dot(gradient, d)
             low = trial <= value + decrease * bracket.length * slope
@@ -113,10 +114,10 @@ def wolfe(decrease: float = 1e-4, curvature: float = 0.9) -> Search:
             here = Taken(bracket.length, trial, gradient, good)
             taken = either(active & (good | (low & (trial < taken.value))), here, taken)
             active = active & ~good & ~bracket.exhausted
-            if not any_lane(active):
-                break
-            bracket = either(active, bracket.narrowed(value, slope, trial, steep, decrease), bracket)
-        return taken
+            narrowed = bracket.narrowed(value, slope, trial, steep, decrease)
+            return (either(active, narrowed, bracket), taken), active
+
+        return repeat(look, (bracket, taken), active, MOST)[1]
 
     return search
 
@@ -316,12 +317,19 @@ def descent(
         }
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
-        steady = not minibatch and getattr(oracle, "steady", True)
-        stale = (theta != state["at"]).any() | (not steady)
-        if any_lane(stale):
-            value, g = (among(oracle, stale) if steady else oracle).gradient(theta)
-            memory = fresh(theta) if forgets else state["memory"]
-            state = either(stale, {**state, **_at(value, g), "memory": memory}, state)
+        def renewed(oracle: Oracle) -> State:
+            memory = {"memory": fresh(theta)} if forgets else {}
+            return {**_at(*oracle.gradient(theta)), **memory}
+
+        if minibatch or not getattr(oracle, "steady", True):
+            state = {**state, **renewed(oracle)}
+        else:
+
+            def renew(old: State, stale: Tensor) -> tuple[State, Tensor]:
+                return either(stale, renewed(among(oracle, stale)), old), stale
+
+            kept = {key: state[key] for key in ("value", "g", "before", "still", *(("memory",) if forgets else ()))}
+            state = {**state, **repeat(renew, kept, (theta != state["at"]).any())}
         for _ in range(max(minibatch, 1)):
             theta, state = iterate(oracle, state, theta)
         return theta, {**state, "at": theta}

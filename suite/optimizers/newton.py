@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from problems.bounds import Count, Fraction, Natural, NonNegative, OneOf, Positive, log_range
-from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, any_lane, dot, optimizer, zeros
+from suite.optimizers.base import Needs, Optimizer, Oracle, State, among, dot, optimizer, repeat, zeros
 from suite.optimizers.line_search import armijo
 
 if TYPE_CHECKING:
@@ -170,12 +170,11 @@ def _solve(
         return oracle.ggn(theta, v) if matrix == "ggn" else oracle.hvp(theta, v)
 
     r = b - product(oracle, x) - trust * x
-    d, models = r, []
     least = (torch.finfo(b.dtype).eps * b.norm()).square()
-    active = dot(r, r) > least
-    for i in range(rounds):
-        if not any_lane(active):
-            break
+    numbers = torch.arange(rounds, device=b.device)
+
+    def go_on(state: State, active: Tensor) -> tuple[State, Tensor]:
+        x, r, d, models, i = state
         ad = product(among(oracle, active), d) + trust * d
         bent = dot(d, ad)
         active = active & (bent > 0)
@@ -183,9 +182,14 @@ def _solve(
         x, after = x + a * d, r - a * ad
         d = torch.where(active, after + dot(after, after) / dot(r, r) * d, d)
         r = torch.where(active, after, r)
-        models.append(-0.5 * dot(x, b + r))  # ½xᵀAx − bᵀx
-        back = max(10, i // 10)
+        model = -0.5 * dot(x, b + r)  # ½xᵀAx − bᵀx
+        models = torch.where(numbers == i, model, models)
+        back = (i // 10).clamp(min=10)
         active = active & (dot(r, r) > least)
-        if i >= back:
-            active = active & ~((models[i] < 0) & ((models[i] - models[i - back]) / models[i] < back * tolerance))
+        progress = (model - torch.where(numbers == i - back, models, 0.0).sum()) / model
+        active = active & ~((i >= back) & (model < 0) & (progress < back * tolerance))
+        return (x, r, d, models, i + 1), active
+
+    start = (x, r, r, b.new_zeros(rounds), torch.zeros((), dtype=torch.int64, device=b.device))
+    x, r, *_ = repeat(go_on, start, dot(r, r) > least, rounds)
     return x, r

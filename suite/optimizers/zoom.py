@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from suite.optimizers.base import Oracle, among, any_lane, dot, either
+from suite.optimizers.base import Oracle, State, among, dot, either, repeat
 from suite.optimizers.line_search import Taken, promising
 
 if TYPE_CHECKING:
@@ -93,10 +93,12 @@ def zoom(
     slope = dot(g, d)
     zero = torch.zeros_like(slope)
     active = promising(theta, value, first * d, first * slope)
-    taken = Taken(zero, value, g, ~active)
+    taken = Taken(zero, zero + value, g, ~active)
     origin = (zero, zero + value)
     interval = _Interval(zero + first, (*origin, slope), origin, origin, zero > 0, zero)
-    while any_lane(active):
+
+    def look(state: State, active: Tensor) -> tuple[State, Tensor]:
+        interval, taken = state
         trial, gradient = among(oracle, active).gradient(theta + interval.length * d)
         steep = dot(gradient, d)
         low = trial <= value + decrease * interval.length * slope
@@ -107,5 +109,6 @@ def zoom(
         narrowed = interval.narrowed(trial, steep, ~(low & (trial < interval.low[1])))
         active = active & ~good
         interval = either(active, narrowed, interval)
-        active = active & ~interval.exhausted
-    return taken
+        return (interval, taken), active & ~interval.exhausted
+
+    return repeat(look, (interval, taken), active, 2 * (ROUNDS + 2))[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from analysis.replay.tape import Tape
 from problems.data.splits import Splits
 from problems.models import mlp, regressor
 from problems.names import parse
@@ -52,6 +53,7 @@ def trained(net, spec, theta, seeds):
     specs = [parse(str(optimizer.bind(spec)))] * len(theta)
     group = lanes_of(net, specs, theta, seeds, size, "reshuffle")
     assert isinstance(group, Together)
+    assert isinstance(group._run, Tape)  # what looks at values would run eagerly
     for k in range(STEPS):
         group.step(k)
     assert not group.errors

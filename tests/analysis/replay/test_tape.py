@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.replay.tape import Tape, Untraceable
+from analysis.replay.recorder import Untraceable
+from analysis.replay.tape import Tape
 
 torch.set_num_threads(1)
 
