@@ -46,12 +46,14 @@ def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natura
         return -dot(memory["inverse"], g)
 
     def learn(memory: State, d: Tensor, s: Tensor, before: Tensor, after: Tensor) -> State:
+        import torch
+
         m, y = memory["inverse"], after - before
-        rho = 1 / dot(y, s)
-        my = dot(m, y)
-        cross = my[:, None] * s
-        learned = m - rho * (cross + cross.mT) + rho * (1 + rho * dot(y, my)) * s[:, None] * s
-        return either(_curved(s, y), {"inverse": learned}, memory)
+        rho, my, curved = 1 / dot(y, s), dot(m, y), _curved(s, y)
+        u = 0.5 * rho * (1 + rho * dot(y, my)) * s - rho * my
+        u, s = u.where(curved, 0.0), s.where(curved, 0.0)
+        # M + usᵀ + suᵀ, which is the same with fewer passes over M
+        return {"inverse": torch.addcmul(torch.addcmul(m, u[:, None], s[None]), s[:, None], u[None])}
 
     return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch)
 
