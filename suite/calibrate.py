@@ -27,6 +27,7 @@ from problems.problem import Problem, problem
 from suite.environment import environment
 from suite.initializers import NotApplicable, initializer
 from suite.objective import Objective, rows
+from suite.optimizers import optimizer
 from suite.sampler import Sampler, generator
 from suite.spec import Run
 
@@ -41,7 +42,8 @@ def lanes_for(run: Run, wanted: int) -> int:
     if wanted <= 1 or run.timed:
         return 1
     made = problem.build(parse(run.problem))
-    most = max(1, min(wanted, MEMORY // (made.size * 4 * 6)))
+    matrices = optimizer.build(parse(run.optimizer)).needs.matrices
+    most = max(1, min(wanted, MEMORY // (made.size * 4 * (6 + matrices * made.size))))
     if most == 1:
         return 1
     widths = _remembered(run, made)

@@ -21,7 +21,7 @@ from problems.names import UsageError, parse
 from problems.problem import Problem, problem
 from suite.initializers import NotApplicable, initializer
 from suite.lanes import lanes_of
-from suite.memory import free
+from suite.memory import require
 from suite.optimizers import optimizer
 from suite.sampler import check_size, generator
 from suite.stability import rate, stable_below
@@ -195,12 +195,10 @@ def along(
 
 
 def _need_room(made: Problem, method: str | None) -> None:
-    need, room = 4 * 8 * made.size**2, free("cpu")  # the matrix, its eigenvectors and two products, in float64
-    if method == "dense" and room is not None and need > room:
-        raise UsageError(
-            f"spectrum: a dense matrix of {made.size:,} rows takes about {need / 1e9:.0f} GB, and {room / 1e9:.0f} are "
-            "free; --method lanczos finds its ends"
-        )
+    if method == "dense":
+        need = 4 * 8 * made.size**2  # the matrix, its eigenvectors and two products, in float64
+        what = f"spectrum: a dense matrix of {made.size:,} rows"
+        require(need, "cpu", what, "--method lanczos finds its ends")
 
 
 def _at(where: str, on_progress: Callable[[str], None], said: str) -> None:

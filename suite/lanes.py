@@ -18,6 +18,7 @@ from problems.problem import Problem
 from problems.references import RAISED
 from suite.errors import told
 from suite.lane_oracle import LaneOracle
+from suite.memory import require
 from suite.objective import Listener, Objective, rows
 from suite.row_oracle import RowOracle
 from suite.rules import of_users, try_out
@@ -80,10 +81,15 @@ def lanes_of(
         size, order: of the minibatches (see ``suite.spec.Run``).
         evaluator: what answers the optimizer's questions; another one than the problem's
             own objective serves to measure the update by itself.
+
+    Raises:
+        UsageError: an optimizer's matrices would take more memory than is free; what the optimizer itself refuses.
     """
     if evaluator is Objective and of_users(specs[0]):
         try_out(problem, Settings(specs).spec_of(0), theta[0], seeds[0], size, order)
-    kind: type[Together] | type[Apart] = Together if Settings(specs).of_lane(0).needs.vmap else Apart
+    needs = Settings(specs).of_lane(0).needs
+    _check_room(problem, specs[0].name, needs.matrices, theta)
+    kind: type[Together] | type[Apart] = Together if needs.vmap else Apart
     try:
         return kind(problem, specs, theta, seeds, size, order, evaluator)
     except UsageError:
@@ -92,6 +98,16 @@ def lanes_of(
         if kind is Apart:
             raise
         return Apart(problem, specs, theta, seeds, size, order, evaluator)
+
+
+def _check_room(problem: Problem, name: str, matrices: int, theta: Tensor) -> None:
+    """Refuse lanes whose matrices [D, D] do not fit into memory."""
+    if matrices:
+        count, size = theta.shape
+        lanes = "" if count == 1 else f" in each of {count} lanes"
+        what = f"{name} on {problem.name}: matrices of {size:,} x {size:,} numbers, a row for each parameter,{lanes}"
+        need = matrices * count * size**2 * theta.element_size()
+        require(need, str(theta.device), what, "lbfgs and hessian_free keep vectors only")
 
 
 def _objective(kind: type[Objective], problem: Problem, sampler: Sampler, rows: slice | None = None) -> Objective:

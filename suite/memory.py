@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.replay.accelerator import accelerator
+from problems.names import UsageError
 
 
 class Peak:
@@ -41,6 +42,24 @@ def free(device: str) -> int | None:
     """Bytes that a device could still give; None where that is not known."""
     means = accelerator(device)
     return _line("/proc/meminfo", "MemAvailable") if means is None else means.free()
+
+
+def require(count: float, device: str, what: str, instead: str) -> None:
+    """Refuse what would take so many bytes where fewer are free.
+
+    Args:
+        what, instead: named in the message, which says what would be too large and what to do.
+
+    Raises:
+        UsageError: fewer are free.
+    """
+    room = free(device)
+    if room is not None and count > room:
+        raise UsageError(f"{what} would take about {_gigabytes(count)}, and {_gigabytes(room)} are free; {instead}")
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.{1 if count < 1e10 else 0}f} GB"
 
 
 def _trim() -> None:

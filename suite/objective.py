@@ -168,7 +168,7 @@ class Objective:
         places, action, outputs = self._bound[key]
         for place, operand in zip(places, operands, strict=True):
             place.copy_(operand)
-        if active is None or active.is_cuda or active.any():
+        if active is None or active.any():
             action()
         return [_like(out).copy_(out) for out in outputs]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from problems.names import Spec, UsageError, parse
+from problems.names import Spec, parse
 from problems.problem import Problem
 from suite.initializers import initializer
-from suite.memory import Peak, free
+from suite.memory import Peak, require
 from suite.objective import Objective
 from suite.sampler import generator, sampler_of
 
@@ -19,8 +19,7 @@ def check_room(made: Problem, spec: Spec, size: int, device: str) -> None:
         UsageError: it would not.
     """
     count = size or len(made.train)
-    room = free(device)
-    if count < 16 * TRIAL or room is None:
+    if count < 16 * TRIAL:
         return
     theta = initializer.build(parse("default"))(made, generator(0, "start")).to(made.train.tensors[0].device)[None]
     sampler = sampler_of(made, [0], TRIAL, "reshuffle", theta)
@@ -30,8 +29,5 @@ def check_room(made: Problem, spec: Spec, size: int, device: str) -> None:
     with Peak(device) as peak:
         objective.gradient(theta)
     need = 2 * (peak.bytes or 0) * count / TRIAL  # of the lanes that are timed whole, and of those timed by part
-    if need > room:
-        raise UsageError(
-            f"{spec.name} on {made.name}: {count:,} examples at once would take about {need / 1e9:.0f} GB, and "
-            f"{room / 1e9:.0f} are free; --batch-size takes fewer"
-        )
+    what = f"{spec.name} on {made.name}: {count:,} examples at once"
+    require(need, device, what, "--batch-size takes fewer")

@@ -89,6 +89,7 @@ class Needs:
         averages: θ is an average of the points that its steps are made from, which its state has: what shrinks θ
             does not shrink them.
         searches: it weighs losses against slopes, as a line search does, so that gradients must be those of the losses.
+        matrices: of D × D numbers that it holds for a lane, about, while it steps.
     """
 
     vmap: bool = True
@@ -96,6 +97,7 @@ class Needs:
     cycle: int = 1
     averages: bool = False
     searches: bool = False
+    matrices: int = 0
 
 
 def _itself(state: State, theta: Tensor) -> Tensor:

@@ -256,6 +256,7 @@ def descent(
     first: Callable[[State, Tensor], Tensor] | None = None,
     sufficient: float = 0.0,
     again: Callable[..., Taken] | None = None,
+    matrices: int = 0,
 ) -> Optimizer:
     """An optimizer that goes along a direction as far as a line search says.
 
@@ -272,6 +273,7 @@ def descent(
         sufficient, again: where the next direction d′ would not descend enough from where the search
             ended, g′ᵀd′ > −``sufficient``·g′ᵀg′, another search, ``again``, is asked for a point from
             which it does; the first one's point is taken if there is none.
+        matrices: see ``Needs``.
 
     A search that finds nothing empties the memory, so that the next direction is −g, and is
     counted in the state's ``misses``. One along −g would find nothing again: θ then stays, until
@@ -334,7 +336,8 @@ def descent(
             theta, state = iterate(oracle, state, theta)
         return theta, {**state, "at": theta}
 
-    return Optimizer(init, step, needs=Needs(full_batch=not minibatch, searches=True))
+    needs = Needs(full_batch=not minibatch, searches=True, matrices=matrices)
+    return Optimizer(init, step, needs=needs)
 
 
 @optimizer(section="4.3", reference="Cauchy 1847", slow=True)

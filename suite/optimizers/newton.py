@@ -12,24 +12,18 @@ from suite.optimizers.line_search import armijo
 if TYPE_CHECKING:
     from torch import Tensor
 
-FLAT = 1e-14  # share of the largest eigenvalue below which one counts as 0
 FLOOR = 1e-4  # share of the largest |eigenvalue| that the least one is raised to
 _FULL = Needs(full_batch=True)
+_DENSE = Needs(full_batch=True, matrices=8)  # the Hessian, its products as they come, and factors or eigenvectors
 
 
-def _spectrum(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors; those of I where an entry is not finite, which LAPACK would refuse."""
-    import torch
-
-    unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    values, vectors = torch.linalg.eigh(torch.where(matrix.isfinite().all(), (matrix + matrix.mT) / 2, unit))
-    return values, vectors
+def _grown(values: Tensor, alpha: Tensor | float) -> Tensor:
+    values = values + alpha
+    return values + (FLOOR * values.abs().max() - values.min()).clamp(min=0)
 
 
-def _solved(values: Tensor, vectors: Tensor, g: Tensor) -> Tensor:
-    """Q Λ⁻¹ Qᵀ g, with 0 for the inverse of an eigenvalue of 0."""
-    flat = values.abs() <= FLAT * values.abs().max()
-    return dot(vectors, (dot(vectors.mT, g) / values.where(~flat, 1.0)).where(~flat, 0.0))
+def _folded(values: Tensor, alpha: Tensor | float) -> Tensor:
+    return values.abs() + alpha
 
 
 @optimizer(section="8.6.1", algorithm="8.8", slow=True, tune={"alpha": log_range(1e-6, 100.0)})
@@ -47,14 +41,12 @@ def newton(lr: Positive = 1.0, alpha: NonNegative = 0.0, grow: bool = False) -> 
     """
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
-        _, g = oracle.gradient(theta)
-        values, vectors = _spectrum(oracle.hessian(theta))
-        values = values + alpha
-        if grow:
-            values = values + (FLOOR * values.abs().max() - values.min()).clamp(min=0)
-        return theta - lr * _solved(values, vectors, g), state
+        from suite.optimizers._dense import solved
 
-    return Optimizer(lambda oracle, theta: {}, step, needs=_FULL)
+        _, g = oracle.gradient(theta)
+        return theta - lr * solved(oracle.hessian(theta), g, alpha, _grown if grow else None), state
+
+    return Optimizer(lambda oracle, theta: {}, step, needs=_DENSE)
 
 
 @optimizer(section="8.6.1", reference="Dauphin et al. 2014", slow=True, tune={"alpha": log_range(1e-6, 100.0)})
@@ -71,15 +63,15 @@ def saddle_free_newton(lr: Positive = 1.0, alpha: NonNegative = 1e-3, krylov: Na
     """
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:
+        from suite.optimizers._dense import solved
+
         _, g = oracle.gradient(theta)
         if krylov:
             basis, matrix = krylov_space(oracle, theta, g, min(krylov, len(theta)))
-            values, vectors = _spectrum(matrix)
-            return theta - lr * dot(basis.mT, _solved(values.abs() + alpha, vectors, dot(basis, g))), state
-        values, vectors = _spectrum(oracle.hessian(theta))
-        return theta - lr * _solved(values.abs() + alpha, vectors, g), state
+            return theta - lr * dot(basis.mT, solved(matrix, dot(basis, g), alpha, _folded)), state
+        return theta - lr * solved(oracle.hessian(theta), g, alpha, _folded), state
 
-    return Optimizer(lambda oracle, theta: {}, step, needs=_FULL)
+    return Optimizer(lambda oracle, theta: {}, step, needs=_FULL if krylov else _DENSE)
 
 
 def krylov_space(oracle: Oracle, theta: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,8 @@ def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natura
         # M + usᵀ + suᵀ, which is the same with fewer passes over M
         return {"inverse": torch.addcmul(torch.addcmul(m, u[:, None], s[None]), s[:, None], u[None])}
 
-    return descent(fresh, direction, learn, search_named(search, curvature), minibatch=minibatch)
+    searched = search_named(search, curvature)
+    return descent(fresh, direction, learn, searched, minibatch=minibatch, matrices=6)
 
 
 @optimizer(section="8.6.3", reference="Liu & Nocedal 1989", slow=True)

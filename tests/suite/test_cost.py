@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from analysis import figures
 from problems.names import UsageError
 from problems.problem import problem
-from suite import cost, room, stepping
+from suite import cost, memory, stepping
 from suite.cli import cli
 from suite.cost import PARTS, measure, ratios
 from suite.cost_command import draw
@@ -146,7 +146,7 @@ def test_a_step_that_fails_is_said():
 
 
 def test_more_examples_than_fit_are_refused_before_they_are_tried(monkeypatch):
-    monkeypatch.setattr(room, "free", lambda device: 10**4)
+    monkeypatch.setattr(memory, "free", lambda device: 10**4)
     with pytest.raises(UsageError, match=r"lbfgs on adding_rnn: .* at once would take .* --batch-size"):
         measure("adding_rnn", "lbfgs", seconds=0.1)
     measure("linear_regression", "sgd", seconds=0.1)  # a few always fit

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from analysis.replay.tape import Untraceable
+from analysis.replay.recorder import Untraceable
 from problems.names import UsageError, parse
 from problems.problem import problem
 from problems.selection import selected

@@ -9,7 +9,14 @@ from typing import NoReturn
 import pytest
 import torch
 
+from problems.names import UsageError, parse
+from problems.problem import problem
+from suite import memory
+from suite.calibrate import lanes_for
+from suite.lanes import lanes_of
 from suite.memory import Peak
+from suite.optimizers import optimizer
+from suite.spec import Run
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a process's peak")
@@ -29,3 +36,24 @@ def test_a_system_without_the_c_librarys_trimming_measures_all_the_same(monkeypa
     with Peak("cpu") as peak:
         torch.ones(1000).sum()
     assert peak.bytes is None or peak.bytes >= 0
+
+
+@pytest.mark.parametrize(("lanes", "said"), [(1, "each parameter, would take"), (3, "in each of 3 lanes would take")])
+@pytest.mark.parametrize("name", ["newton", "saddle_free_newton", "bfgs", "polyak(bfgs(minibatch=2))"])
+def test_matrices_that_do_not_fit_are_refused_by_name(monkeypatch, name, lanes, said):
+    """Before anything is computed, with the problem, the number of its parameters, the bytes and what to do."""
+    made = problem.build(problem.bind("digits_mlp"))
+    specs, theta = [parse(str(optimizer.bind(name)))] * lanes, torch.zeros(lanes, made.size)
+    monkeypatch.setattr(memory, "free", lambda device: 10**7)
+    with pytest.raises(
+        UsageError, match=r"on digits_mlp: matrices of 2,410 x 2,410 numbers.*0\.0 GB are free"
+    ) as raised:
+        lanes_of(made, specs, theta, list(range(lanes)), 0, "reshuffle")
+    assert said in str(raised.value) and "hessian_free" in str(raised.value)
+    lanes_of(made, [parse("lbfgs")] * lanes, theta, list(range(lanes)), 0, "reshuffle")
+
+
+def test_so_many_lanes_go_together_as_their_matrices_allow():
+    assert lanes_for(Run.make("linear_regression", "newton", steps=1), 64) > 8
+    dense = lanes_for(Run.make("digits_mlp", "newton", steps=1), 64)
+    assert dense <= 6 <= lanes_for(Run.make("digits_mlp", "hessian_free", steps=1), 64)

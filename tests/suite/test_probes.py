@@ -93,7 +93,9 @@ def everything(every=3, but=()):
 
 @pytest.mark.parametrize("optimizer", ["sgd(lr={})", "nesterov(lr={})", "torch.Adam(lr={})", "bfgs"])
 @pytest.mark.parametrize(
-    "name", ["digits_mlp(hidden=(9,))", pytest.param("tests/suite/tiny_problems.py:cnn", marks=pytest.mark.slow)]
+    # 16 units: products with the Hessian whose factors start anywhere in a cache line may differ in their last bits
+    "name",
+    ["digits_mlp(hidden=(16,))", pytest.param("tests/suite/tiny_problems.py:cnn", marks=pytest.mark.slow)],
 )
 def test_training_keeps_its_bits_and_a_lane_measures_what_it_measures_alone(name, optimizer):
     probes = everything(but=() if name.startswith("digits") else UNITS)

@@ -1,0 +1,88 @@
+"""Systems of equations with a dense symmetric matrix that may be singular or indefinite, one lane at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from suite.optimizers._occasional import when
+
+FLAT = 1e-14  # share of the largest |λ| or |f(λ)| below which one counts as 0, or
+ROUNDED = 10  # times the precision of the numbers, if that is more
+GUESSES = 5  # of the norm of an inverse
+Change = Callable[[Tensor, Tensor | float], Tensor]  # (eigenvalues, α) -> f(eigenvalues)
+
+
+def solved(matrix: Tensor, g: Tensor, alpha: Tensor | float, change: Change | None = None) -> Tensor:
+    """x [D] with f(H) x = g, where f(H) = Q f(Λ) Qᵀ for the symmetric H = QΛQᵀ [D, D].
+
+    Directions with f(λ) = 0 are left alone, as by the pseudo-inverse. Where an entry of H is not finite, I takes its
+    place.
+
+    Args:
+        change: f, of the eigenvalues and α; without it f(Λ) = Λ + αI, for which factors will do (D³/3 products
+            against 9D³ for eigenvalues) unless H + αI is nearly singular.
+    """
+    usual = matrix.isfinite().all() & g.isfinite().all()
+    one = torch.ones_like(g)
+    plain = g / (one + alpha if change is None else change(one, alpha))
+    return when(usual, partial(_of_lane, change), [plain], matrix, g, alpha + g.new_zeros(()))[0]
+
+
+def _of_lane(change: Change | None, matrix: Tensor, g: Tensor, alpha: Tensor) -> tuple[Tensor]:
+    live = (matrix != 0).any(dim=1)  # a row of zeros is an eigenvector by itself, with eigenvalue 0
+    rest, right, alpha = matrix[live][:, live], g[live], alpha.to(g.dtype)
+    if change is None and (alpha != 0 or live.all()):
+        found = _by_factors(rest, alpha, right)
+        if found is not None:
+            x = g / alpha
+            x[live] = found
+            return (x,)
+    values, vectors = torch.linalg.eigh((rest + rest.mT) / 2)
+    values = torch.cat([values, g.new_zeros(len(g) - len(rest))])
+    size = values.abs().max()
+    values = values + alpha if change is None else change(values, alpha)
+    flat = values.abs() <= flatness(g.dtype) * size.maximum(values.abs().max())
+    inverse = (1 / values).where(~flat, 0.0)
+    x = torch.empty_like(g)
+    x[live] = vectors @ (inverse[: len(rest)] * (vectors.mT @ right))
+    x[~live] = inverse[len(rest) :] * g[~live]
+    return (x,)
+
+
+def flatness(dtype: torch.dtype) -> float:
+    """The share of the largest |eigenvalue| up to which one is but rounding."""
+    return max(FLAT, ROUNDED * torch.finfo(dtype).eps)
+
+
+def _by_factors(matrix: Tensor, alpha: Tensor, g: Tensor) -> Tensor | None:
+    """The solution of (H + αI) x = g by LU factors; None where an eigenvalue may be too small for it."""
+    shifted = matrix + alpha * torch.eye(len(matrix), dtype=g.dtype, device=g.device)
+    factors, pivots, failed = torch.linalg.lu_factor_ex(shifted)
+    if not len(matrix) or failed:
+        return None
+
+    def inverse(v: Tensor) -> Tensor:
+        return torch.linalg.lu_solve(factors, pivots, v[:, None])[:, 0]
+
+    least = 1 / _largest(inverse, g)
+    size = torch.linalg.matrix_norm(matrix, 1).maximum(torch.linalg.matrix_norm(shifted, 1))
+    return inverse(g) if least > flatness(g.dtype) * size else None
+
+
+def _largest(product: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """About the largest absolute column sum of a symmetric matrix, from a few products (Hager 1984)."""
+    x = torch.full_like(like, 1 / len(like))
+    found = like.new_zeros(())
+    for _ in range(GUESSES):
+        y = product(x)
+        found = found.maximum(y.abs().sum())
+        z = product(y.sign() + (y == 0))
+        if not z.abs().max() > (z * x).sum():  # a number that is none ends it, too
+            break
+        x = torch.zeros_like(x)
+        x[z.abs().argmax()] = 1.0
+    return found
