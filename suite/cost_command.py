@@ -61,11 +61,13 @@ def cost(
 
     check_device(device)
     need_figure("cost", figure)
-    if (resume or budget is not None) and (update is not None or compare is not None):
-        raise UsageError("cost: --resume and --budget are for costs of whole steps, without --update or --compare")
+    resume = resume or budget is not None  # else the next call would begin anew
+    if resume and compare is not None:
+        raise UsageError("cost: --compare measures its pairs anew each time, without --resume or --budget")
     if update is not None:
         return _update(update, problems, compare, sizes=sizes, dtype=dtype, device=device, seconds=seconds,
-                       results=results, figure=figure, as_json=as_json, quiet=quiet)  # fmt: skip
+                       resume=resume, budget=budget, results=results, figure=figure, as_json=as_json,
+                       quiet=quiet)  # fmt: skip
     named = [problem.bind(spec) for spec in selected(problem, problems or PROBLEMS)]
     settings = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if compare is not None:
@@ -73,7 +75,6 @@ def cost(
         return _compare(named, texts, settings, seconds, as_json)
     texts = [optimizer.bind(spec) for spec in selected(optimizer, optimizers or OPTIMIZERS)]
     say = (lambda words: None) if quiet else (lambda words: click.echo(words, err=True))
-    resume = resume or budget is not None  # else the next call would begin anew
     found = measured(named, texts, settings, seconds, results, resume=resume, budget=budget, say=say)
     if as_json:
         rest = {"skipped": found.skipped, "missing": found.missing}

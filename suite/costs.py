@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,27 +27,16 @@ def save(cost: Cost, results: str | Path) -> Path:
     from suite import records
 
     record = cost.to_dict()
-    return records.save(record, Path(results) / "costs", _key([record[k] for k in _OF], record["environment"]))
+    key = records.here([record[k] for k in _OF], record["environment"])
+    return records.save(record, Path(results) / "costs", key)
 
 
 def kept(problem: str, optimizer: str, batch_size: int, dtype: str, device: str, results: str | Path) -> Cost | None:
     """What was measured of this on this machine, in this version of the suite; None where nothing is kept of that."""
     from suite import records
     from suite.cost import Cost
-    from suite.environment import environment
 
-    here = environment(device) | {"threads": 1}  # as costs are measured
-    file = records.file_of(Path(results) / "costs", _key([problem, optimizer, batch_size, dtype, device], here))
-    try:
-        record = json.loads(file.read_text("utf-8"))
-        same = record["environment"].get("commit") == here["commit"]
-        return Cost(**{each.name: record[each.name] for each in fields(Cost)}) if same else None
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
-        return None
-
-
-def _key(of: Sequence[Any], here: Mapping[str, Any]) -> list[Any]:
-    return [*of, *(here.get(key) for key in ("processor", "device", "threads", "torch"))]
+    return records.kept(Cost, Path(results) / "costs", [problem, optimizer, batch_size, dtype, device], device)
 
 
 def load_costs(results: str | Path = "results") -> pd.DataFrame:

@@ -10,10 +10,16 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Kind = TypeVar("Kind", bound="DataclassInstance")
 
 
 def save(record: Mapping[str, Any], folder: str | Path, key: Any) -> Path:
@@ -44,6 +50,29 @@ def save(record: Mapping[str, Any], folder: str | Path, key: Any) -> Path:
 def file_of(folder: str | Path, key: Any) -> Path:
     """Where the record of a key is kept."""
     return Path(folder) / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}.json"
+
+
+def here(of: Sequence[Any], environment: Mapping[str, Any]) -> list[Any]:
+    """The key of something that was measured: what it is of, and the machine."""
+    return [*of, *(environment.get(key) for key in ("processor", "device", "threads", "torch"))]
+
+
+def kept(kind: type[Kind], folder: str | Path, of: Sequence[Any], device: str) -> Kind | None:
+    """What was measured on this machine's device, with one thread, in this version of the suite; None if nothing was.
+
+    Args:
+        kind: a dataclass, whose fields the record has.
+        of: what it is of, as it was saved.
+    """
+    from suite.environment import environment
+
+    now = environment(device) | {"threads": 1}
+    try:
+        record = json.loads(file_of(folder, here(of, now)).read_text("utf-8"))
+        same = record["environment"].get("commit") == now["commit"]
+        return kind(**{each.name: record[each.name] for each in fields(kind)}) if same else None
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
+        return None
 
 
 def load(folder: str | Path) -> list[dict[str, Any]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from analysis.numbers import duration
-from problems.names import UsageError, parse
+from problems.names import Spec, UsageError, parse
 from problems.selection import selected
 from suite import export, records, tables
 from suite.environment import check_device
@@ -26,38 +28,63 @@ FOLDER = "updates"  # in the folder of results
 
 
 def update(
-    *, names: str, sizes: str, dtype: str, device: str, seconds: float, results: str, figure: str | None, as_json: bool,
-    quiet: bool,
+    *, names: str, sizes: str, dtype: str, device: str, seconds: float, resume: bool, budget: float | None,
+    results: str, figure: str | None, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Measure, keep, and show; the exit code."""
-    from suite.updates import FLAT, measure
-
     check_device(device)
     specs, counts = [optimizer.bind(spec) for spec in selected(optimizer, names)], _counts(sizes)
-    found: list[Update] = []
-    skipped: list[dict[str, str]] = []
-    for spec in specs:
-        for count in counts:
+    settings = {"dtype": dtype, "device": device}
+    found, refused, late = _measured(specs, counts, settings, seconds, results, resume, budget, quiet)
+    updates = [each for spec in specs for count in counts for each in found.get((spec, count), ())]
+    skipped = [{"optimizer": str(optimizer.short(spec)), "reason": reason} for spec, reason in refused.items()]
+    missing = [{"optimizer": str(optimizer.short(spec)), "parameters": count} for spec, count in late]
+    if as_json:
+        told = {"updates": [each.to_dict() for each in updates], "skipped": skipped, "missing": missing}
+        click.echo(export.to_json(told))
+    else:
+        show(updates)
+        for one in skipped:
+            click.echo(f"skipped: {one['optimizer']}: {one['reason']}")
+        if missing:
+            total = len(found) + len(missing)
+            click.echo(f"missing after {budget:g} s: {len(missing)} of {total}; the same command goes on with them")
+            for spec, count in late:
+                click.echo(f"  {optimizer.short(spec)} on {count:,} parameters")
+    if figure is not None and updates:
+        draw(updates, figure)
+    return int(not updates or bool(missing))
+
+
+def _measured(
+    specs: Sequence[Spec], counts: Sequence[int], settings: dict[str, Any], seconds: float, results: str,
+    resume: bool, budget: float | None, quiet: bool,
+) -> tuple[dict[tuple[Spec, int], list[Update]], dict[Spec, str], list[tuple[Spec, int]]]:  # fmt: skip
+    """The updates, each kept as soon as it is known; the reason of each that was refused; those not reached in time."""
+    from suite.updates import FLAT, measure
+
+    began = time.perf_counter()
+    found: dict[tuple[Spec, int], list[Update]] = {}
+    refused: dict[Spec, str] = {}
+    late: list[tuple[Spec, int]] = []
+    for count, spec in itertools.product(sorted(counts), specs):
+        if resume and (kept := _kept(spec, count, settings, results)):
+            found[spec, count] = kept
+        elif spec in refused:
+            continue
+        elif budget is not None and time.perf_counter() - began >= budget:
+            late.append((spec, count))
+        else:
             if not quiet:
                 click.echo(f"measuring {optimizer.short(spec)} on {count:,} parameters …", err=True)
             try:
-                updates = measure(spec, count, dtype=dtype, device=device, seconds=seconds)
+                found[spec, count] = measure(spec, count, seconds=seconds, **settings)
             except UsageError as error:
-                reason = str(error).removeprefix(f"{spec.name}: ").removeprefix(f"{FLAT}: ")
-                skipped.append({"optimizer": str(optimizer.short(spec)), "reason": reason})
-                break
-            found += updates
-            for each in updates:
+                refused[spec] = str(error).removeprefix(f"{spec.name}: ").removeprefix(f"{FLAT}: ")
+                continue
+            for each in found[spec, count]:
                 _save(each, results)
-    if as_json:
-        click.echo(export.to_json({"updates": [each.to_dict() for each in found], "skipped": skipped}))
-    else:
-        show(found)
-        for one in skipped:
-            click.echo(f"skipped: {one['optimizer']}: {one['reason']}")
-    if figure is not None and found:
-        draw(found, figure)
-    return int(not found)
+    return found, refused, late
 
 
 def load_updates(results: str | Path = "results") -> pd.DataFrame:
@@ -69,9 +96,17 @@ def load_updates(results: str | Path = "results") -> pd.DataFrame:
 
 def _save(update: Update, results: str) -> None:
     record = update.to_dict()
-    machine = [record["environment"].get(key) for key in ("processor", "device", "threads", "torch")]
-    key = [record[k] for k in ("optimizer", "parameters", "form", "dtype", "device")] + machine
-    records.save(record, Path(results) / FOLDER, key)
+    of = [record[k] for k in ("optimizer", "parameters", "form", "dtype", "device")]
+    records.save(record, Path(results) / FOLDER, records.here(of, record["environment"]))
+
+
+def _kept(spec: Spec, count: int, settings: dict[str, Any], results: str) -> list[Update]:
+    """Those of this machine and version in the forms that are kept, which are measured together."""
+    from suite.updates import FORMS, Update
+
+    folder, rest = Path(results) / FOLDER, list(settings.values())
+    found = (records.kept(Update, folder, [str(spec), count, form, *rest], settings["device"]) for form in FORMS)
+    return [each for each in found if each is not None]
 
 
 def _counts(text: str) -> list[int]:

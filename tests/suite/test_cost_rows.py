@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from suite import cost, cost_rows
+from problems.names import UsageError
+from suite import cost, cost_rows, updates
 from suite.cli import cli
 from suite.costs import kept, load_costs
 
@@ -131,8 +132,38 @@ def test_a_problem_that_is_not_there_does_not_stop_the_others(ask):
     assert ask("away", "sgd").exit_code == 2
 
 
-@pytest.mark.parametrize("words", [["--compare", "sgd", "adam", "--resume"], ["--update", "sgd", "--budget", "1"]])
-def test_only_tables_of_steps_are_resumed(words, tmp_path):
-    names = [] if "--update" in words else ["digits_mlp"]
-    done = CliRunner().invoke(cli, ["cost", *names, *words, "--results", str(tmp_path)])
-    assert done.exit_code == 2 and "--resume and --budget are for costs of whole steps" in done.output
+def test_pairs_are_not_resumed(tmp_path):
+    done = CliRunner().invoke(
+        cli, ["cost", "digits_mlp", "--compare", "sgd", "adam", "--resume", "--results", str(tmp_path)]
+    )
+    assert done.exit_code == 2 and "--compare measures its pairs anew" in done.output
+
+
+def test_updates_go_on_too(tmp_path, monkeypatch):
+    measured, some = [], updates.measure("sgd", 10, seconds=0.1, forms=("kernels", "foreach"))
+
+    def noted(spec, count, **settings):
+        measured.append((spec.name, count))
+        if spec.name == "newton":
+            raise UsageError("newton: asks for hessian evaluations")
+        return [replace(each, optimizer=str(spec), parameters=count) for each in some]
+
+    monkeypatch.setattr(updates, "measure", noted)
+
+    def ask(*options):
+        measured.clear()
+        words = ["cost", "--update", "adam,sgd,newton", "--sizes", "100,10", "--seconds", "0.1", "--json"]
+        return CliRunner().invoke(cli, [*words, "--results", str(tmp_path), *options])
+
+    first = ask("--budget", "0")
+    found = json.loads(first.stdout)
+    assert first.exit_code == 1 and measured == [] and len(found["missing"]) == 6 and found["updates"] == []
+    whole = ask("--resume")
+    found = json.loads(whole.stdout)
+    assert whole.exit_code == 0 and found["missing"] == []
+    assert [(u["optimizer"].partition("(")[0], u["parameters"], u["form"]) for u in found["updates"]] == [
+        (name, count, form) for name in ("adam", "sgd") for count in (100, 10) for form in ("kernels", "foreach")
+    ]
+    assert [one["optimizer"] for one in found["skipped"]] == ["newton"]
+    again = ask("--resume")
+    assert measured == [("newton", 10)] and json.loads(again.stdout) == found
