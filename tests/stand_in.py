@@ -1,7 +1,8 @@
 """An accelerator that stands in for one: the processor's kernels, behind what a CUDA device asks of those who use it.
 
 What is wrong there is refused here: to read a mark before it was waited for, to look at a value while a graph is
-captured. A capture runs nothing in the end, and its graph runs the same kernels on the same memory.
+captured. A capture runs nothing in the end, and its graph runs the same kernels on the same memory, whatever tensors
+are moved elsewhere since.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from analysis.replay.accelerator import Cuda
 
 aten = torch.ops.aten
+MOVES = {
+    aten.set_.source_Storage_storage_offset,
+    aten.set_.source_Tensor,
+    aten.set_.source_Storage,
+}  # and compute nothing
 LOOKS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default, aten.equal.default}
 
 
@@ -34,8 +40,10 @@ class _Recording(TorchDispatchMode):
             if isinstance(written, torch.Tensor) and argument.alias_info and argument.alias_info.is_write:
                 storage = written.untyped_storage()
                 self.saved.setdefault(storage._cdata, (storage, storage.clone()))
+        where = _placed(args), {name: _placed(value) for name, value in kwargs.items()}
         out = func(*args, **kwargs)
-        self.calls.append((func, args, kwargs, out))
+        if func not in MOVES:
+            self.calls.append((func, *where, _placed(out)))
         return out
 
     def undo(self):
@@ -54,6 +62,14 @@ class _Graph:
             for place, result in zip(_tensors(out), _tensors(again), strict=True):
                 if place.untyped_storage()._cdata != result.untyped_storage()._cdata:
                     place.copy_(result)
+
+
+def _placed(value):
+    """Tensors over the same memory for good: a graph knows addresses, wherever a tensor is moved to later."""
+    if isinstance(value, torch.Tensor):
+        place = torch.empty(0, dtype=value.dtype)
+        return place.set_(value.untyped_storage(), value.storage_offset(), value.size(), value.stride())
+    return type(value)(_placed(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _tensors(value):

@@ -32,6 +32,11 @@ def used(wanted: bool) -> Iterator[None]:
         _wanted.reset(before)
 
 
+def captures(device: torch.device) -> bool:
+    """Whether kernels that run there are captured."""
+    return _wanted.get() and accelerator(device) is not None
+
+
 def stretches(program: Sequence[Kernel], actions: Collection[Kernel], device: torch.device) -> list[Kernel]:
     """The program with its kernels captured where they run on a GPU.
 
@@ -39,7 +44,7 @@ def stretches(program: Sequence[Kernel], actions: Collection[Kernel], device: to
         actions: those of the program that are no kernels, and may do more than launch some.
     """
     means = accelerator(device)
-    if means is None or not _wanted.get():
+    if means is None or not captures(device):
         return list(program)
     pool = means.pool()
     found: list[Kernel] = []

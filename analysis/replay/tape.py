@@ -112,9 +112,9 @@ class Tape:
         fixed |= {key for op in ops if op.call for key in op.reads}
         self._share_buffers(ops, fixed)
         device = self.outputs[0].device if self.outputs else torch.device("cpu")
-        self.program = graphs.stretches(
-            [*self._kernels(ops, fixed, dynamic), *copies], [op.call for op in ops if op.call is not None], device
-        )
+        placed = self._read_beyond(ops, results) if graphs.captures(device) else set()
+        kernels = [*self._kernels(ops, fixed, dynamic, placed), *copies]
+        self.program = graphs.stretches(kernels, [op.call for op in ops if op.call is not None], device)
 
     def __call__(self) -> None:
         """Run the kernels on what the inputs hold now."""
@@ -194,10 +194,32 @@ class Tape:
             free += dying
             free += [k for k in {key_of(out) for out in op.outs} & own if last[k] == i and k not in free]
 
-    def _kernels(self, ops: list[Op], fixed: set[int], replaced: Collection[int]) -> list[Kernel]:
-        """The program: chains of pointwise operations as one call, and every other operation by itself."""
+    def _read_beyond(self, ops: list[Op], results: Iterable[Tensor]) -> set[int]:
+        """Storages of results without an ``out`` form that are read beyond the next action, or from outside.
+
+        A graph knows addresses, so these must stay where they are; within one graph all results do.
+        """
+        made: dict[int, int] = {}  # storage -> after how many actions
+        found, actions = set(), 0
+        for op in ops:
+            found |= {key for key in op.reads | op.writes if op.call or made.get(key, actions) != actions}
+            actions += op.call is not None
+            if op.dynamic:
+                made |= {key_of(out): actions for out in op.outs}
+        found |= {key_of(t) for t in results if made.get(key_of(t)) != actions} | {key_of(t) for t in self.outputs}
+        return found & made.keys()
+
+    def _kernels(
+        self, ops: list[Op], fixed: set[int], replaced: Collection[int], placed: Collection[int]
+    ) -> list[Kernel]:
+        """The program: chains of pointwise operations as one call, and every other operation by itself.
+
+        Args:
+            replaced: storages that others replace at each replay.
+            placed: storages of results without an ``out`` form that must stay where they are.
+        """
         last = {key: i for i, op in enumerate(ops) for key in (*op.reads, *map(key_of, op.outs))}
-        own = {key_of(out) for op in ops if op.dynamic for out in op.outs}
+        own = {key_of(out) for op in ops if op.dynamic for out in op.outs}.difference(placed)
         dynamic = own.union(replaced)
         outputs = {key_of(t) for t in self.outputs}
         program: list[Kernel] = []
@@ -206,22 +228,26 @@ class Tape:
                 program += calls(item)
                 continue
             op = ops[item]
-            program += [self._adopting(op)] if op.dynamic else steady(op, dynamic) or [op.kernel()]
+            program += [self._adopting(op, placed)] if op.dynamic else steady(op, dynamic) or [op.kernel()]
             for key in own & {*op.reads, *map(key_of, op.outs)} - outputs:
                 views = self._views[key]
                 if last[key] == item and views[0].untyped_storage().nbytes() >= _LARGE:
                     program.append(partial(_release, views))
         return program
 
-    def _adopting(self, op: Op) -> Kernel:
-        """The kernel of an operation without an ``out`` form: its results are adopted, not copied."""
+    def _adopting(self, op: Op, placed: Collection[int]) -> Kernel:
+        """The kernel of an operation without an ``out`` form: its results are adopted, or copied where they must be."""
         run = op.kernel()
         adopters = [
             [(v, v.storage_offset(), v.size(), v.stride()) for v in self._views[key_of(out)]] for out in op.outs
         ]
+        homes = [out if key_of(out) in placed else None for out in op.outs]
 
         def kernel() -> None:
-            for result, views in zip(tensors_in(run()), adopters, strict=True):
+            for result, home, views in zip(tensors_in(run()), homes, adopters, strict=True):
+                if home is not None:
+                    home.copy_(result)
+                    continue
                 storage = result.untyped_storage()
                 for view, offset, size, stride in views:
                     view.set_(storage, offset, size, stride)

@@ -21,6 +21,7 @@ from suite.optimizers import optimizer
 
 TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
 TEXTS = ["sgd", "adam", "polyak(clip(adam))", "gradient_noise(sgd)", "kfac(every=3)", "sophia", "soap",
+         "gradient_descent", "conjugate_gradients", "lbfgs", "bfgs", "hessian_free", "scaled_conjugate_gradients",
          "sgd(lr=cosine(value=0.1, steps=40))", "torch.Adam"]  # fmt: skip
 
 

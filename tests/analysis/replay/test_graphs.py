@@ -9,6 +9,8 @@ import torch
 from stand_in import StandIn
 
 from analysis.replay import accelerator, graphs, native
+from analysis.replay.loops import repeat
+from analysis.replay.recorder import Recorder
 from analysis.replay.tape import Tape
 
 
@@ -42,6 +44,62 @@ def test_a_tape_is_captured_at_its_third_replay_and_has_the_same_bits(means):
     assert isinstance(stretch, graphs.Captured) and stretch.graph.replays == 8 - graphs.WARM
     assert len(plain.program) > 1
     assert torch.equal(x, wanted[0]) and torch.equal(v, wanted[1])
+
+
+def _through_an_action(x, seen):
+    """A result that is adopted, alone between two actions or among other kernels, and read behind an action."""
+    recorder = Recorder.current
+    recorder.call([x], lambda t: ((lambda: seen.append(1)), []))
+    back = x.flip(1)
+    recorder.call([x], lambda t: ((lambda: seen.append(2)), []))
+    rolled = (2 * x).roll(3, 1)
+    recorder.call([x], lambda t: ((lambda: seen.append(3)), []))
+    return [(x + 0.01 * back - 0.1 * rolled).sin()]
+
+
+def test_what_is_read_beyond_a_graph_lies_where_it_lay(means):
+    def trained():
+        x, seen = torch.linspace(-1, 1, 300, dtype=torch.float64).reshape(3, 100), []
+        tape = Tape(lambda: _through_an_action(x, seen), [x], [x])
+        for _ in range(9):
+            tape()
+        assert seen == [1, 2, 3] * 9
+        return x
+
+    with native.used("kernels"):
+        found = trained()
+        with graphs.used(False):
+            assert torch.equal(found, trained())
+
+
+def test_a_round_of_a_loop_is_a_graph_before_what_it_reads_is_one(means):
+    """Its third round may be within the first replay of the tape around it, whose results are adopted anew then."""
+
+    def rounds(x, seen):
+        back = (2 * x).flip(1)
+
+        def body(state, active):
+            value, k = state
+            value = torch.where(active, value + 0.1 * back.roll(1, 1), value)
+            return (value, k + 1), active & (k < seen)
+
+        value, _ = repeat(body, (x, torch.zeros(len(x), 1)), torch.ones(len(x), 1, dtype=torch.bool), 9)
+        return [(value + back).sin()]
+
+    def trained():
+        x, most = torch.linspace(-1, 1, 300, dtype=torch.float64).reshape(3, 100), torch.full((3, 1), 4.0)
+        tape = Tape(lambda: rounds(x, most), [x, most], [x])
+        for k in range(9):
+            most.fill_(3.0 + k % 3)
+            tape()
+        return x
+
+    with native.used("kernels"):
+        before = StandIn.captured
+        found = trained()
+        assert StandIn.captured > before
+        with graphs.used(False):
+            assert torch.equal(found, trained())
 
 
 def test_actions_stand_between_graphs(means):
