@@ -57,7 +57,7 @@ def test_steps_are_those_of_the_processor(text):
 
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "rnn"])
-@pytest.mark.parametrize("text", ["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", *STRATEGIES])
+@pytest.mark.parametrize("text", ["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "lbfgs", *STRATEGIES])
 def test_captured_and_compiled_kernels_have_the_bits_of_the_kernels(text, kind, monkeypatch):
     captured, capture = [], graphs.Captured._capture
     monkeypatch.setattr(graphs.Captured, "_capture", lambda self: captured.append(capture(self)) or captured[-1])
