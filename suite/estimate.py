@@ -1,18 +1,23 @@
 """About how long runs will take, before they begin and while they run.
 
 Built on the calibration's time of a gradient pass. It is a guess within a factor of two or
-so: what a step costs besides its gradient is put at a typical share.
+so: what a step costs besides its gradients is put at a typical share, and how many gradients the step of a search or
+of Newton's method is worth is what its entry says (``passes``).
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
-from problems.names import parse
+from problems.entries import Entry
+from problems.names import Spec, parse
 from problems.problem import problem
 from suite.engine import groups
+from suite.optimizers import optimizer
 from suite.spec import Run
 
 STEP = 1.5  # a step over its gradient pass: the update, the minibatch, the loop
@@ -64,4 +69,17 @@ def _group_seconds(group: Sequence[Run]) -> float:
     evaluations = 1 + -(-run.steps // run.eval_every)
     examples = sum(len(split) for split in made.splits.values())
     batches = examples / (run.batch_size or len(made.train))
-    return GROUP + len(group) * each * (STEP * run.steps + FORWARD * evaluations * batches)
+    steps = STEP * run.steps * _passes(parse(run.optimizer), made.size)
+    return GROUP + len(group) * each * (steps + FORWARD * evaluations * batches)
+
+
+def _passes(spec: Spec, count: int) -> float:
+    """About how many gradients a step of a bound optimizer is worth, on so many parameters."""
+    known = optimizer.find(spec.name)
+    own = known.meta.get("passes", 1.0)
+    inside = [value for key, value in spec.kwargs if isinstance(value, Spec) and _is_optimizer(known, key)]
+    return float(own(count) if callable(own) else own) * math.prod(_passes(value, count) for value in inside)
+
+
+def _is_optimizer(entry: Entry[Any], key: str) -> bool:
+    return next(optimizer.inside(p) is optimizer for p in entry.parameters if p.name == key)
