@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from suite.optimizers._occasional import when
+from suite.optimizers.base import dot
 
 FLAT = 1e-14  # share of the largest |λ| or |f(λ)| below which one counts as 0, or
 ROUNDED = 10  # times the precision of the numbers, if that is more
 GUESSES = 5  # of the norm of an inverse
+SMALL = 64  # rows up to which eigenvalues cost no more than to see whether they are needed
 Change = Callable[[Tensor, Tensor | float], Tensor]  # (eigenvalues, α) -> f(eigenvalues)
 
 
@@ -26,31 +28,40 @@ def solved(matrix: Tensor, g: Tensor, alpha: Tensor | float, change: Change | No
         change: f, of the eigenvalues and α; without it f(Λ) = Λ + αI, for which factors will do (D³/3 products
             against 9D³ for eigenvalues) unless H + αI is nearly singular.
     """
-    usual = matrix.isfinite().all() & g.isfinite().all()
+    finite, alpha = matrix.isfinite().all(), alpha + g.new_zeros(())
+    if len(g) <= SMALL:
+        unit = torch.eye(len(g), dtype=g.dtype, device=g.device)
+        return _by_eigenvalues(torch.where(finite, matrix, unit), g, alpha, change)[0]
     one = torch.ones_like(g)
     plain = g / (one + alpha if change is None else change(one, alpha))
-    return when(usual, partial(_of_lane, change), [plain], matrix, g, alpha + g.new_zeros(()))[0]
+    return when(finite, partial(_of_lane, change), [plain], matrix, g, alpha)[0]
 
 
 def _of_lane(change: Change | None, matrix: Tensor, g: Tensor, alpha: Tensor) -> tuple[Tensor]:
     live = (matrix != 0).any(dim=1)  # a row of zeros is an eigenvector by itself, with eigenvalue 0
     rest, right, alpha = matrix[live][:, live], g[live], alpha.to(g.dtype)
-    if change is None and (alpha != 0 or live.all()):
-        found = _by_factors(rest, alpha, right)
-        if found is not None:
-            x = g / alpha
-            x[live] = found
-            return (x,)
-    values, vectors = torch.linalg.eigh((rest + rest.mT) / 2)
-    values = torch.cat([values, g.new_zeros(len(g) - len(rest))])
+    x = torch.empty_like(g)
+    found = None
+    if change is None and (alpha != 0 or len(rest) == len(g)):
+        found, x[~live] = _by_factors(rest, alpha, right), g[~live] / alpha
+    if found is None:
+        found, inverse = _by_eigenvalues(rest, right, alpha, change, zeros=len(g) - len(rest))
+        x[~live] = inverse * g[~live]
+    x[live] = found
+    return (x,)
+
+
+def _by_eigenvalues(
+    matrix: Tensor, g: Tensor, alpha: Tensor, change: Change | None, zeros: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The solution, and the inverses of so many f(0) beside it."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    values = torch.cat([values, values.new_zeros(zeros)])
     size = values.abs().max()
     values = values + alpha if change is None else change(values, alpha)
     flat = values.abs() <= flatness(g.dtype) * size.maximum(values.abs().max())
     inverse = (1 / values).where(~flat, 0.0)
-    x = torch.empty_like(g)
-    x[live] = vectors @ (inverse[: len(rest)] * (vectors.mT @ right))
-    x[~live] = inverse[len(rest) :] * g[~live]
-    return (x,)
+    return dot(vectors, inverse[: len(g)] * dot(vectors.mT, g)), inverse[len(g) :]
 
 
 def flatness(dtype: torch.dtype) -> float:
@@ -62,7 +73,7 @@ def _by_factors(matrix: Tensor, alpha: Tensor, g: Tensor) -> Tensor | None:
     """The solution of (H + αI) x = g by LU factors; None where an eigenvalue may be too small for it."""
     shifted = matrix + alpha * torch.eye(len(matrix), dtype=g.dtype, device=g.device)
     factors, pivots, failed = torch.linalg.lu_factor_ex(shifted)
-    if not len(matrix) or failed:
+    if failed:
         return None
 
     def inverse(v: Tensor) -> Tensor:

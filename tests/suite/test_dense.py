@@ -35,8 +35,11 @@ EIGENVALUES = st.lists(st.sampled_from([-3.0, -1.0, -0.2, 0.0, 0.1, 0.5, 1.0, 4.
 
 
 @settings(max_examples=150, deadline=None)
-@given(EIGENVALUES, st.integers(0, 3), st.sampled_from([0.0, 0.2, 1.0, 2.5]), st.integers(0, 9))
-def test_the_pseudo_inverse_and_its_relatives(eigenvalues, dead, alpha, seed):
+@given(
+    EIGENVALUES, st.integers(0, 3), st.sampled_from([0.0, 0.2, 1.0, 2.5]), st.integers(0, 9), st.sampled_from([0, 64])
+)
+def test_the_pseudo_inverse_and_its_relatives(eigenvalues, dead, alpha, seed, small):
+    """By factors where they will do, and by eigenvalues alone."""
     matrix, g = symmetric(eigenvalues, dead, seed)
     assume(np.abs(matrix).max() > 0)
     changes = {
@@ -45,7 +48,9 @@ def test_the_pseudo_inverse_and_its_relatives(eigenvalues, dead, alpha, seed):
         _folded: lambda v: np.abs(v) + alpha,
     }
     for ours, theirs in changes.items():
-        found = solved(torch.tensor(matrix), torch.tensor(g), alpha, ours).numpy()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_dense, "SMALL", small)
+            found = solved(torch.tensor(matrix), torch.tensor(g), alpha, ours).numpy()
         np.testing.assert_allclose(found, by_eigenvalues(matrix, g, theirs), rtol=1e-7, atol=1e-8)
 
 
@@ -54,16 +59,18 @@ def test_the_pseudo_inverse_and_its_relatives(eigenvalues, dead, alpha, seed):
 def test_factors_are_taken_only_where_no_eigenvalue_is_flat(dtype, least, monkeypatch):
     matrix, g = symmetric(np.array([least, 0.3, -0.5, 1.0]), 0, 0)
     taken = []
+    monkeypatch.setattr(_dense, "SMALL", 0)
     monkeypatch.setattr(torch.linalg, "eigh", lambda a, eigh=torch.linalg.eigh: taken.append(1) or eigh(a))
     solved(torch.tensor(matrix, dtype=dtype), torch.tensor(g, dtype=dtype), 0.0)
     assert bool(taken) == (least < _dense.flatness(dtype))
 
 
-def test_a_lane_has_the_bits_that_it_has_alone_and_infinity_stays_in_its_lane():
+def test_a_lane_has_the_bits_that_it_has_alone_and_infinity_stays_in_its_lane(monkeypatch):
     pairs = [symmetric(np.linspace(-1, 2, 12), 1, seed) for seed in range(4)]
     matrices, vectors = (torch.tensor(np.stack(each), dtype=torch.float32) for each in zip(*pairs, strict=True))
     matrices[2, 0, 3] = torch.inf
     alpha = torch.tensor([0.0, 0.5, 0.0, 0.1], dtype=torch.float64)
+    monkeypatch.setattr(_dense, "SMALL", 0)
     for change in (None, _grown, _folded):
         many = torch.vmap(lambda m, g, a, change=change: solved(m, g, a, change))(matrices, vectors, alpha)
         for lane in (0, 1, 3):
