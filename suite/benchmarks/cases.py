@@ -30,7 +30,8 @@ def group(name: str, text: str, lanes: int = 1, batch: int | None = None, device
     start = initializer.build(initializer.bind("default"))
     theta = torch.stack([start(made, generator(seed, "start")) for seed in range(lanes)]).to(device)
     spec = parse(str(optimizer.bind(text)))
-    return lanes_of(made, [spec] * lanes, theta, list(range(lanes)), batch or made.batch_size, "reshuffle")
+    size = made.batch_size if batch is None else batch
+    return lanes_of(made, [spec] * lanes, theta, list(range(lanes)), size, "reshuffle")
 
 
 def update(text: str, parameters: int, device: str = "cpu") -> Lanes:
