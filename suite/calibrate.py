@@ -24,6 +24,7 @@ from analysis.replay.accelerator import accelerator
 from analysis.replay.folders import cache_folder
 from problems.names import parse
 from problems.problem import Problem, problem
+from suite import memory
 from suite.environment import environment
 from suite.initializers import NotApplicable, initializer
 from suite.objective import Objective, rows
@@ -43,7 +44,8 @@ def lanes_for(run: Run, wanted: int) -> int:
         return 1
     made = problem.build(parse(run.problem))
     matrices = optimizer.build(parse(run.optimizer)).needs.matrices
-    most = max(1, min(wanted, MEMORY // (made.size * 4 * (6 + matrices * made.size))))
+    room = min(MEMORY, memory.free(run.device) or MEMORY) if matrices else MEMORY
+    most = max(1, min(wanted, room // (made.size * 4 * (6 + matrices * made.size))))
     if most == 1:
         return 1
     widths = _remembered(run, made)

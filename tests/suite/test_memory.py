@@ -53,7 +53,9 @@ def test_matrices_that_do_not_fit_are_refused_by_name(monkeypatch, name, lanes, 
     lanes_of(made, [parse("lbfgs")] * lanes, theta, list(range(lanes)), 0, "reshuffle")
 
 
-def test_so_many_lanes_go_together_as_their_matrices_allow():
+def test_so_many_lanes_go_together_as_their_matrices_allow(monkeypatch):
     assert lanes_for(Run.make("linear_regression", "newton", steps=1), 64) > 8
     dense = lanes_for(Run.make("digits_mlp", "newton", steps=1), 64)
+    monkeypatch.setattr(memory, "free", lambda device: 4 * 10**8)
+    assert lanes_for(Run.make("digits_mlp", "newton", steps=1), 64) == 2 < dense
     assert dense <= 6 <= lanes_for(Run.make("digits_mlp", "hessian_free", steps=1), 64)
