@@ -37,10 +37,7 @@ def chained(ops: list[Op], dynamic: set[int], fixed: set[int]) -> Iterator[int |
     """
     from analysis.replay.recorder import key_of
 
-    reads_after: list[set[int]] = [set()]
-    for op in reversed(ops):
-        reads_after.append(reads_after[-1] | op.reads | op.writes)
-    reads_after.reverse()  # reads_after[i]: what ops[i:] look at
+    last = {key: i for i, op in enumerate(ops) for key in (*op.reads, *op.writes)}  # who looks at it as the last
     at = 0
     while at < len(ops):
         small, chain, end = _longest(ops, at, dynamic)
@@ -50,7 +47,7 @@ def chained(ops: list[Op], dynamic: set[int], fixed: set[int]) -> Iterator[int |
             continue
         yield from small
         written = {key_of(op.outs[0]) for op in (ops[i] for i in chain)}
-        yield Chain([ops[i] for i in chain], written & (fixed | reads_after[end]))
+        yield Chain([ops[i] for i in chain], {key for key in written if key in fixed or last.get(key, -1) >= end})
         at = end
 
 

@@ -12,6 +12,7 @@ are the same.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
@@ -171,7 +172,7 @@ class Tape:
         """Let intermediates whose lifetimes do not meet share memory; pointwise results overwrite dying inputs."""
         last = {key: i for i, op in enumerate(ops) for key in (*op.reads, *map(key_of, op.outs))}
         own = {key_of(out) for op in ops for out in op.outs} - fixed
-        free: list[int] = []
+        free: dict[int, deque[int]] = {}  # bytes -> storages of that size that are idle; few sizes, maybe many of each
         for i, op in enumerate(ops):
             dying = [key for key in sorted(op.reads & own) if last[key] == i]
             for out in op.outs:
@@ -181,18 +182,22 @@ class Tape:
                 over = [
                     k for k in dying if op.pointwise and all(same_view(t, out) for t in op.tensors if key_of(t) == k)
                 ]
-                idle = [k for k in free if size <= self._views[k][0].untyped_storage().nbytes() <= 2 * size]
-                if not over and not idle:
+                idle = next((some for held, some in free.items() if some and size <= held <= 2 * size), None)
+                if over:
+                    home = over[0]
+                    dying.remove(home)
+                elif idle:
+                    home = idle.popleft()
+                else:
                     continue
-                home = (over or idle)[0]
-                (dying if over else free).remove(home)
                 whole = torch.empty(0, dtype=out.dtype, device=out.device)
                 whole.set_(self._views[home][0].untyped_storage(), 0, (0,), (1,))
                 self._move(key, whole)
                 own.discard(key)
                 last[home] = last.pop(key)
-            free += dying
-            free += [k for k in {key_of(out) for out in op.outs} & own if last[k] == i and k not in free]
+            unread = [k for k in {key_of(out) for out in op.outs} & own if last[k] == i and k not in dying]
+            for key in (*dying, *unread):
+                free.setdefault(self._views[key][0].untyped_storage().nbytes(), deque()).append(key)
 
     def _read_beyond(self, ops: list[Op], results: Iterable[Tensor]) -> set[int]:
         """Storages of results without an ``out`` form that are read beyond the next action, or from outside.

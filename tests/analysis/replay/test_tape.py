@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -137,3 +139,49 @@ def test_zeros_that_are_written_into_are_zeros_again_at_each_replay():
         x.copy_(_draw(4, 6, seed=seed))
         tape()
         assert all(_same(found, want) for found, want in zip(tape.outputs, function(), strict=True))
+
+
+def test_long_recordings_hold_what_their_operations_hold_and_no_more():
+    """A recurrent net of four times as many steps takes four times as much, not sixteen."""
+
+    def held(steps):
+        x, w = _draw(2, 8), _draw(8, 8, seed=1)
+
+        def function():
+            state = x
+            for _ in range(steps):
+                state = (state @ w).tanh() * 0.5 + x * state.sigmoid()
+            return [state]
+
+        tracemalloc.start()
+        tape = Tape(function, [x], [None])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        expected = function()[0]
+        tape()
+        torch.testing.assert_close(tape.outputs[0], expected)
+        return peak
+
+    held(10)  # what is loaded and compiled once
+    assert held(600) < 6 * held(150)
+
+
+def test_idle_buffers_serve_again_by_their_size():
+    """Matrices of three sizes by turns: as many buffers as are in use at once, of the sizes that they have."""
+    sizes = (64, 128, 512)
+    inputs = [_draw(64, size, seed=size) for size in sizes]
+
+    def function():
+        total = inputs[0].sum() * 0
+        for i in range(60):
+            x = inputs[i % 3] @ inputs[i % 3].t()  # [64, 64]
+            y = x @ inputs[(i + 1) % 3]
+            total = total + (y @ y.t()).mean()
+        return [total]
+
+    expected = function()[0]
+    tape = Tape(function, inputs)
+    tape()
+    assert torch.equal(tape.outputs[0], expected)
+    large = {s.untyped_storage()._cdata for s in (views[0] for views in tape._views.values()) if s.numel() >= 1024}
+    assert len(large) <= 3 + 4 * len(sizes)
