@@ -38,8 +38,21 @@ def code(factory: Callable[..., Any], within: Sequence[str]) -> str:
     own = _source(found.__module__)
     if own is None or found.__qualname__ not in own.bound:
         return inspect.getsource(factory)
+    return _closure([(found.__module__, found.__qualname__)], within)
+
+
+def borrowed(files: Sequence[Path], within: Sequence[str]) -> str:
+    """The text of what files name of some modules, as :func:`code` gives it, and of all that this stands on.
+
+    Raises:
+        OSError, SyntaxError: a file cannot be read.
+    """
+    named = {place for file in files for place in _Source("", file).stands_on("")}
+    return _closure([place for place in sorted(named) if _followed(place, within)], within)
+
+
+def _closure(waiting: list[Place], within: Sequence[str]) -> str:
     texts: dict[Place, str] = {}
-    waiting: list[Place] = [(found.__module__, found.__qualname__)]
     while waiting:
         place = waiting.pop()
         source = _source(place[0])
@@ -67,7 +80,8 @@ class _Source:
         self.lines = _bare(text)
         self.bound: dict[str, ast.stmt] = {}
         self.imported: dict[str, Place] = {}
-        for node in ast.parse(text).body:
+        self.tree = ast.parse(text)
+        for node in self.tree.body:
             if isinstance(node, _DEFINED):
                 self.bound[node.name] = node
             elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -86,8 +100,8 @@ class _Source:
         return "\n".join(line for n in kept if (line := self.lines[n - 1]))
 
     def stands_on(self, name: str) -> set[Place]:
-        """Where what is bound to a name takes things from."""
-        node = self.bound[name]
+        """Where what is bound to a name takes things from; the whole module with an empty one."""
+        node = self.bound[name] if name else self.tree
         known = dict(self.imported)
         for inner in ast.walk(node):
             if isinstance(inner, ast.Import | ast.ImportFrom):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from problems.bounds import Range
-from problems.definitions import code
+from problems.definitions import borrowed, code
 from problems.parameters import In, Parameter
 from problems.references import sources
 
@@ -51,8 +51,9 @@ class Entry(Generic[T]):
     def fingerprint(self) -> str:
         """A short digest of what the definition computes by, so that results of another are not taken for its own."""
         try:
-            files = [file.read_bytes() for file in sources(self.source)] if self.source else []
-            text = b"".join(files) or code(self.factory, self.within).encode()
+            files = sources(self.source) if self.source else []
+            own = b"".join(file.read_bytes() for file in files)
+            text = own + borrowed(files, self.within).encode() if files else code(self.factory, self.within).encode()
         except (OSError, TypeError, SyntaxError):
             text = repr(self.factory).encode()
         return hashlib.sha256(text).hexdigest()[:12]

@@ -193,7 +193,8 @@ class Registry(Generic[T]):
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; it defines {', '.join(public) or 'nothing'}"
             raise UsageError(f"{where} has no {attribute!r}{hint}") from None
         entry = self._of_object(found, reference)
-        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), own_file(module), self.kind)
+        source = own_file(module)
+        return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source, self.kind, self.within)
 
     def members(self, where: str) -> list[str]:
         """What a file or a module defines for this registry, by decorating it or as a class that is adopted."""

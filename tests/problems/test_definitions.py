@@ -220,6 +220,30 @@ def test_data_that_stay_where_they_are_keep_their_digest():
     assert moved is not made.train and moved.tensors[0].dtype == torch.float64
 
 
+def test_what_a_file_of_ones_own_takes_of_the_suite_counts(tmp_path, monkeypatch):
+    file = tmp_path / "own_search.py"
+    file.write_text(
+        "from suite.optimizers import line_search\nfrom suite.optimizers.first_order import sgd\n\n\n"
+        "def searched(lr=0.1):\n    return line_search.gradient_descent('armijo')\n"
+    )
+
+    def prints():
+        return Registry("tool", beside=("suite.optimizers",)).find(f"{file}:searched").fingerprint
+
+    def changed(module, old, new):
+        source = definitions._source(module)
+        lines = [line.replace(old, new) for line in source.lines]
+        assert lines != source.lines
+        monkeypatch.setattr(source, "lines", lines)
+        return prints()
+
+    before = prints()
+    assert changed("suite.optimizers.adaptive", "square", "abs") == before
+    assert changed("suite.optimizers.line_search", "FARTHEST = 1e-20, 1e20", "FARTHEST = 1e-20, 1e19") != before
+    monkeypatch.undo()
+    assert prints() == before
+
+
 def test_it_is_the_same_in_another_process():
     program = "from suite.spec import Run; print(Run.make('batch_norm(mnist_mlp)', 'clip(adam)', 'orthogonal').id)"
     found = {
