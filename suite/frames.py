@@ -2,8 +2,9 @@
 
 ``runs`` has one row per run: its settings (``problem``, ``optimizer`` and ``initializer`` by
 name, each setting of theirs in a column such as ``optimizer.lr``, the full text in
-``optimizer_text``), ``status``, ``detail``, the columns of its summary, and what it ran on
-(``environment.processor``, …). ``traces`` has one row per measurement: ``run``, ``step``,
+``optimizer_text``), ``status``, ``detail``, the columns of its summary, what it ran on
+(``environment.processor``, …), and whether it is ``superseded``: another has its settings, by the definitions
+as they are now. ``traces`` has one row per measurement: ``run``, ``step``,
 ``measure``, ``value``. ``run`` is the run's identity and joins the two.
 """
 

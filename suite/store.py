@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -173,6 +173,8 @@ def _attempt_all(read: Callable[[Path], T], paths: Iterable[Path]) -> Iterator[T
 def load(results: str | Path = "results") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The results of a folder as two tidy tables, ``runs`` and ``traces``: see :mod:`suite.frames`.
 
+    Runs of the same settings by definitions as they were before are there too; a warning says so.
+
     Raises:
         UsageError: there is no such folder.
     """
@@ -184,10 +186,30 @@ def load(results: str | Path = "results") -> tuple[pd.DataFrame, pd.DataFrame]:
     if not store.folder.is_dir():
         raise UsageError(f"{results}: no such folder of results; python -m suite compare makes one")
 
-    def read(path: Path) -> tuple[dict[str, Any], pa.Table]:
+    def read(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
         record, table = _open(path)
-        return row(record), table
+        return row(record), record["run"], table
 
     found = list(_attempt_all(read, store.paths()))
-    runs = pd.DataFrame([settings for settings, _ in found])
-    return runs, traces_frame({settings["run"]: table for settings, table in found})
+    old = _superseded([asked for _, asked, _ in found])
+    if old:
+        words = f"{len(old)} of {len(found)} runs are by older definitions than others of the same settings"
+        warnings.warn(f"{words}: runs[~runs.superseded] leaves them out", stacklevel=2)
+    runs = pd.DataFrame([{**settings, "superseded": settings["run"] in old} for settings, *_ in found])
+    return runs, traces_frame({settings["run"]: table for settings, _, table in found})
+
+
+def _superseded(asked: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The names of runs whose settings another has too, under the name that these have now."""
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for settings in asked:
+        key = json.dumps({name: value for name, value in settings.items() if name != "id"}, sort_keys=True)
+        named.setdefault(key, []).append(settings)
+    old: set[str] = set()
+    for alike in named.values():
+        names = {settings["id"] for settings in alike}
+        if len(names) > 1:
+            with suppress(UsageError):  # a definition that is not on this machine
+                now = Run(**{name: value for name, value in alike[0].items() if name != "id"}).id
+                old |= names - {now} if now in names else set()
+    return old

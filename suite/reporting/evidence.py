@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,7 +41,9 @@ class Evidence:
         Raises:
             UsageError: there is no such folder.
         """
-        runs, traces = store.load(folder)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*older definitions.*")  # they are left out, and the page says so
+            runs, traces = store.load(folder)
         return cls(
             folder,
             runs,
@@ -72,13 +75,13 @@ class Evidence:
 
     @cached_property
     def alone(self) -> pd.DataFrame:
-        """The runs that no comparison asked for."""
+        """The runs that no comparison asked for, by the definitions as they are now."""
         if self.runs.empty:
             return self.runs
         rows = [row for record in self.comparisons for row in record["rows"]]
         asked = {run for row in rows for run in row["runs"]}
         asked |= {run for row in rows for trial in row["trials"] for run in trial["runs"]}
-        return self.runs[~self.runs["run"].isin(asked)]
+        return self.runs[~self.runs["run"].isin(asked) & ~self.runs["superseded"]]
 
     @cached_property
     def seconds(self) -> pd.DataFrame:

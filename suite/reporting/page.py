@@ -279,6 +279,9 @@ def _notes(evidence: Evidence) -> list[str]:
         notes.append(
             f"The runs were made on {machines} machines or sets of versions; those of one comparison are pooled."
         )
+    old = int(evidence.runs["superseded"].sum()) if len(evidence.runs) else 0
+    if old:
+        notes.append(f"{_count(old, 'run')} by older definitions: others of the same settings stand in their place.")
     mixed = [record for record in evidence.compared if len(_commits(evidence, record)) > 1]
     if mixed:
         notes.append(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import pytest
 
 import suite
 from problems.names import UsageError
+from suite.reporting.evidence import Evidence
+from suite.reporting.page import _notes
 from suite.spec import Result, Run
 from suite.store import Store, StoreError
 
@@ -127,7 +130,9 @@ def test_a_kill_in_the_middle_leaves_only_whole_results(tmp_path: Path) -> None:
     script = """
         import sys
         from dataclasses import replace
-        from suite.spec import Result, Run
+        from suite.reporting.evidence import Evidence
+from suite.reporting.page import _notes
+from suite.spec import Result, Run
         from suite.store import Store
         store = Store(sys.argv[1])
         run = Run.make("digits_mlp", "adam")
@@ -223,3 +228,29 @@ def test_a_result_of_another_run_under_a_runs_name_is_not_taken_for_its_own(stor
     store.save(saved)
     store.path(saved.run).rename(store.path(other.run))
     assert store.find(other.run) is None
+
+
+def test_runs_by_older_definitions_are_told_from_those_of_now(store: Store) -> None:
+    store.save(result(0))
+    store.save(result(1))
+    whole = pq.read_table(store.path(result(0).run))
+    record = json.loads(whole.schema.metadata[b"suite.result"])
+    record["run"]["id"] = "0" * 20  # the same settings, under the name of another definition
+    old = store.runs / f"{record['run']['id']}.parquet"
+    pq.write_table(whole.replace_schema_metadata({b"suite.result": json.dumps(record)}), old)
+    with pytest.warns(UserWarning, match=r"1 of 3 runs are by older definitions .* runs\[~runs\.superseded\]"):
+        runs, traces = suite.load(store.folder)
+    assert dict(zip(runs["run"], runs["superseded"], strict=True)) == {
+        result(0).run.id: False,
+        result(1).run.id: False,
+        "0" * 20: True,
+    }
+    assert len(traces) == 3 * len(TRACE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evidence = Evidence.read(str(store.folder))
+        assert sorted(evidence.alone["seed"]) == [0, 1]
+        assert any(note.startswith("1 run by older definitions") for note in _notes(evidence))
+        old.unlink()
+        runs, _ = suite.load(store.folder)
+    assert not runs["superseded"].any()
