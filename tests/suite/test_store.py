@@ -130,9 +130,7 @@ def test_a_kill_in_the_middle_leaves_only_whole_results(tmp_path: Path) -> None:
     script = """
         import sys
         from dataclasses import replace
-        from suite.reporting.evidence import Evidence
-from suite.reporting.page import _notes
-from suite.spec import Result, Run
+        from suite.spec import Result, Run
         from suite.store import Store
         store = Store(sys.argv[1])
         run = Run.make("digits_mlp", "adam")
