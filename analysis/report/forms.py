@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from analysis.report.page import Table
+from analysis.report.page import Table, Tone
 
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "≤": r"$\leq$",
@@ -14,25 +14,39 @@ _LATEX = {
 }  # fmt: skip
 
 
-def grid(table: Table) -> list[list[str]]:
-    """Headings, then rows, as text."""
-    rows = [[" ".join(filter(None, (cell.text, cell.note))) for cell in row] for row in table.rows]
-    return [[column.name for column in table.columns], *rows]
+Mark = Callable[[str, Tone], str]  # the text of a cell, shown as its tone says
+
+
+def grid(table: Table, escaped: Callable[[str], str] = str, mark: Mark | None = None) -> list[list[str]]:
+    """Headings, then rows, as text; in a ranked table what is best and tied is marked."""
+    marked = mark if mark is not None and table.ranked else lambda text, tone: text
+    rows = [[marked(escaped(" ".join(filter(None, (c.text, c.note)))), c.tone) for c in row] for row in table.rows]
+    return [[escaped(column.name) for column in table.columns], *rows]
+
+
+def caption(table: Table, best: str, tied: str) -> str:
+    """What stands below a table; of a ranked one how what is best and tied is told."""
+    told = f"{best} is the best, {tied} cannot be told from it." if table.ranked else ""
+    return " ".join(filter(None, (table.caption, told)))
 
 
 def markdown(table: Table) -> str:
-    """A table as GitHub's Markdown has it."""
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in grid(table)]
+    """A table as GitHub's Markdown has it; the best bold, what cannot be told from it in italics."""
+    marks = {"best": "**", "tied": "*"}
+    rows = grid(
+        table, lambda text: text.replace("|", r"\|"), lambda text, tone: f"{(m := marks.get(tone, ''))}{text}{m}"
+    )
     rule = ["---:" if column.number else "---" for column in table.columns]
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]]) + "\n"
 
 
 def latex(table: Table) -> str:
-    """A table for the booktabs package."""
+    """A table for the booktabs package; the best bold, what cannot be told from it in italics."""
     sides = "".join("r" if column.number else "l" for column in table.columns)
-    head, *rows = [" & ".join(map(_escaped, row)) + r" \\" for row in grid(table)]
-    caption = _escaped(table.title)
-    lines = [rf"% {caption}", rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows]
+    marks = {"best": r"\textbf", "tied": r"\textit"}
+    cells = grid(table, _escaped, lambda text, tone: f"{marks[tone]}{{{text}}}" if tone in marks else text)
+    head, *rows = [" & ".join(row) + r" \\" for row in cells]
+    lines = [rf"% {_escaped(table.title)}", rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -41,11 +55,13 @@ def _escaped(text: str) -> str:
 
 
 def text(table: Table) -> str:
-    """A table in columns, with its title above and its caption below."""
-    rows = grid(table)
+    """A table in columns, its title above and its caption below; * after the best, = after what is tied with it."""
+    marks = {"best": "*", "tied": "="} if table.ranked else {}
+    rows = grid(table, mark=lambda text, tone: text + marks.get(tone, " "))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line(row, widths, [column.number for column in table.columns]) for row in rows]
-    below = ["", table.caption] if table.caption else []
+    said = caption(table, "*", "=")
+    below = ["", said] if said else []
     return "\n".join([table.title, "", *lines, *below]) + "\n"
 
 

@@ -44,13 +44,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts and copies; rows stand in the order given until a reader sorts them."""
+    """A table that sorts and copies; rows stand in the order given until a reader sorts them.
+
+    Args:
+        ranked: whether the tones of its cells say which are best and tied: each form explains how it shows these.
+    """
 
     name: str
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    ranked: bool = False
 
 
 @dataclass(frozen=True)

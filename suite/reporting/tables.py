@@ -168,8 +168,7 @@ def glance(contests: Sequence[Contest], names: Sequence[str]) -> Table:
     rows.sort(key=lambda row: -(row[1].value or 0.0))
     return Table(
         "glance", "At a glance", columns, rows,
-        "Final values from each optimizer's best start. Bold is the best of its problem; grey is worse than the best, "
-        "the rest cannot be told from it.",
+        "Final values of each problem from each optimizer's best start.", ranked=True,
     )  # fmt: skip
 
 

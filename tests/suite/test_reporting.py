@@ -254,6 +254,24 @@ def test_forms_escape_what_they_must() -> None:
     assert forms.text(table).splitlines() == ["T_1", "", "a|b             n", "x_1 & y|z  5 % ±1", "", "Said."]
 
 
+def test_forms_mark_what_is_best_and_tied_in_a_ranked_table() -> None:
+    cells = [[Cell("a_1", tone="best")], [Cell("b", tone="tied")], [Cell("c", tone="worse")]]
+    table = Table("t", "T", [Column("n", True)], cells, "Said.", ranked=True)
+    assert forms.markdown(table).splitlines()[2:] == ["| **a_1** |", "| *b* |", "| c |"]
+    assert [line for line in forms.latex(table).splitlines() if line.endswith(r"\\")][1:] == [
+        r"\textbf{a\_1} \\",
+        r"\textit{b} \\",
+        r"c \\",
+    ]
+    assert forms.text(table).splitlines()[3:] == [
+        "a_1*",
+        "  b=",
+        "  c",
+        "",
+        "Said. * is the best, = cannot be told from it.",
+    ]
+
+
 # what they rest on ----------------------------------------------------------------------
 
 
