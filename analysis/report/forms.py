@@ -33,9 +33,7 @@ def caption(table: Table, best: str, tied: str) -> str:
 def markdown(table: Table) -> str:
     """A table as GitHub's Markdown has it; the best bold, what cannot be told from it in italics."""
     marks = {"best": "**", "tied": "*"}
-    rows = grid(
-        table, lambda text: text.replace("|", r"\|"), lambda text, tone: f"{(m := marks.get(tone, ''))}{text}{m}"
-    )
+    rows = grid(table, lambda text: text.replace("|", r"\|"), lambda text, tone: text.join([marks.get(tone, "")] * 2))
     rule = ["---:" if column.number else "---" for column in table.columns]
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]]) + "\n"
 
