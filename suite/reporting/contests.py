@@ -97,7 +97,8 @@ class Contest:
 
     def _at(self, row: Row, steps: pd.Series[int]) -> pd.Series[float]:
         """What the contest's clock says at steps of a row."""
-        per_step, read = row["per_step"], self._read(row, "evaluations")
+        per_step = {clock: math.nan if rate is None else rate for clock, rate in row["per_step"].items()}
+        read = self._read(row, "evaluations")
         if not len(read):
             return steps * per_step[self.clock]
         return steps.map(read) * (per_step[self.clock] / per_step["evaluations"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from analysis.figures import LIGHT
+from analysis.figures import Palette
 from suite import comparisons
 from suite.cli import cli
 from suite.clocks import EPOCHS, EVALUATIONS, STEPS, Work, fair, told, work
@@ -110,6 +111,7 @@ def test_the_report_and_the_record_name_the_clock(outcome: Comparison, folder: P
     evidence = Evidence.read(str(folder))
     found = contests(evidence, evidence.comparisons[0])
     assert [contest.clock for contest in found] == [EPOCHS, EVALUATIONS]
+    palette = Palette([row["optimizer"] for row in found[0].rows])
     for contest, rows in zip(found, outcome.rows.values(), strict=True):
         by_name = {str(row.contestant.optimizer): row for row in rows}
         for row in contest.leading:
@@ -118,10 +120,19 @@ def test_the_report_and_the_record_name_the_clock(outcome: Comparison, folder: P
         last = curves.groupby("optimizer")[["step", contest.clock]].last()
         assert last.loc["sam(sgd)", contest.clock] == pytest.approx(2 * last.loc["sgd", contest.clock], rel=0.01)
         assert f"{contest.clock} to target" in [column.name for column in verdict_table(contest, "key").columns]
-        assert list(figures.curves(contest, LIGHT)[0])[:2] == [contest.clock, STEPS]
+        assert list(figures.curves(contest, palette)[0])[:2] == [contest.clock, STEPS]
     best = found[0].leading[0]
     assert times(found).loc[0, best["optimizer"]] == found[0].to_target(best, EPOCHS)
-    assert "epochs or evaluations" in figures.profile(found, LIGHT)
+    assert "epochs or evaluations" in figures.profile(found, palette)
+
+
+def test_a_row_whose_runs_took_no_step_has_no_clock_but_steps(outcome: Comparison, folder: Path) -> None:
+    evidence = Evidence.read(str(folder))
+    contest = contests(evidence, evidence.comparisons[0])[0]
+    null = {**contest.rows[0], "per_step": {STEPS: 1.0, EVALUATIONS: None, EPOCHS: None}}
+    curves = replace(contest, rows=[null, *contest.rows[1:]], _known={}).curves(contest.ranked_by)
+    assert curves.groupby("optimizer")[EPOCHS].count()[null["optimizer"]] == 0
+    assert curves[EPOCHS].notna().any()
 
 
 def test_the_command_says_whose_steps_are_fewer(tmp_path: Path) -> None:
