@@ -18,7 +18,7 @@ import click
 from click.exceptions import Exit
 
 from problems.names import UsageError
-from suite import __version__
+from suite import __version__, interrupts
 from suite.errors import told
 from suite.options import DATA, QUIET, Finite
 
@@ -54,6 +54,7 @@ class Commands(click.Group):
         """Run the command that was asked for."""
         warnings.filterwarnings("ignore", "There is a performance drop")  # of torch's vmap, for torch's authors
         warnings.showwarning = lambda message, *rest: click.echo(f"warning: {message}", err=True)
+        interrupts.heed()
         for stream in (sys.stdout, sys.stderr):
             getattr(stream, "reconfigure", lambda **options: None)(errors="replace")
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from problems.data.tables import is_file
 from problems.names import Spec, parse
 from problems.problem import problem
-from suite import engine
+from suite import engine, interrupts
 from suite.engine import OnProgress
 from suite.spec import Result, Run
 from suite.store import Store
@@ -54,6 +54,7 @@ class Ledger:
             StoreError: a result cannot be stored; those before it are.
         """
         missing = self.missing(runs)
+        interrupts.check()
         if missing:
             self.store.ready()
         failed: Results = {}
@@ -62,6 +63,7 @@ class Ledger:
             self.store.save(result)
             self.stored += 1
             (failed if result.status == "failed" else self._known)[result.run] = result
+            interrupts.check()
 
         self.train(missing, jobs=self.jobs, on_result=keep, on_progress=on_start(missing))
         return {run: self._known.get(run) or failed[run] for run in runs}
