@@ -23,6 +23,8 @@ COMMANDS = [
     "compare --jobs 1 --problems digits_mlp --optimizers sgd,momentum,adam --trials 5 --seeds 8 --steps 80",
     f"compare --jobs 1 --problems '{DEEP}' --optimizers momentum --initializers default,glorot_normal,orthogonal "
     "--trials 3 --seeds 5 --steps 60",
+    "compare --jobs 1 --problems digits_logistic --optimizers 'sgd,sam(sgd),rprop,lbfgs' --initializers default "
+    "--trials 5 --seeds 8",
     "cost digits_mlp sgd,momentum,adam --seconds 0.1",
     "spectrum digits_mlp 'sgd(lr=0.1)' --at 0,10,100 --top 5 --bottom 2 --density --probes 1 --lanczos-steps 40",
     "run digits_mlp 'sgd(lr=0.1)' --probes gradient_norm --steps 300",
@@ -95,6 +97,7 @@ def test_a_notebook_opens_with_the_results_and_reads_like_a_chapter(path: Path) 
     assert any(cell.source.strip() == "## Finding" for cell in notebook.cells[-2:])
 
 
-def test_there_are_the_seven_chapters() -> None:
+def test_there_are_the_eight_chapters() -> None:
     names = {path.stem for path in NOTEBOOKS}
-    assert names == {"first_look", "learning_rate", "two_machines", "spectra", "gradient_norms", "depth", "your_own"}
+    further = {"spectra", "gradient_norms", "depth", "your_own"}
+    assert names == {"first_look", "learning_rate", "work", "two_machines"} | further
