@@ -86,8 +86,8 @@ def compare(
 
     Returns:
         The verdicts as a pandas frame, best first by problem: ``optimizer``, ``settings``, ``initializer``,
-        ``verdict``, ``p``, final values with their intervals, ``steps_to_target``, …; a sentence for each
-        problem that anything could be run on in ``attrs["headlines"]``.
+        ``verdict``, ``p``, final values with their intervals, ``steps_to_target`` (infinite where it was not
+        reached), …; a sentence for each problem that anything could be run on in ``attrs["headlines"]``.
 
     Raises:
         UsageError: an unknown name, a setting out of bounds, missing data.

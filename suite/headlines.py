@@ -57,7 +57,8 @@ class Headline:
         if not self.others:
             return f"{self.best} is alone"
         if self.better_than == self.others:
-            return f"{self.best} is better than {'the other' if self.others == 1 else f'all {self.others} others'}"
+            others = {1: "the other", 2: "both others"}.get(self.others, f"all {self.others} others")
+            return f"{self.best} is better than {others}"
         rest = self.others - self.better_than - self.worse_than - self.too_few
         told = [f"better than {self.better_than} of {self.others} others"] if self.better_than else []
         told += [f"worse than {self.worse_than} in the paired test"] if self.worse_than else []

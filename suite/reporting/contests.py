@@ -152,9 +152,9 @@ class Contest:
         known |= {"ranked_by": self.ranked_by}
         for measure in self.about["reported"]:
             known |= self._final(row, measure)
-        known |= {key: row[key] if self.about["target"] else None for key in ("steps_to_target", "reached_target")}
-        if self.clock != STEPS:
-            known[f"{self.clock}_to_target"] = self.to_target(row, self.clock) if self.about["target"] else None
+        for clock in dict.fromkeys((STEPS, self.clock)):
+            known[f"{clock}_to_target"] = self.to_target(row, clock) if self.about["target"] else None
+        known["reached_target"] = row["reached_target"] if self.about["target"] else None
         for machine in self.machines:
             known |= {f"step_seconds [{machine}]": self.seconds_of(row).get(machine, math.nan)}
             known |= {f"seconds_to_target [{machine}]": self.seconds_to_target(row, machine)}

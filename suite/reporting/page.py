@@ -123,7 +123,8 @@ def _certainty(contest: Contest) -> str:
         return "the best by its median, but no optimizer can be told from it"
     if tied:
         return f"cannot be told from {_listed(tied)}"
-    return f"better than {'the other' if len(others) == 1 else f'each of the {len(others)} other'} optimizers"
+    few = {1: "the other optimizer", 2: "both other optimizers"}
+    return f"better than {few.get(len(others), f'each of the {len(others)} other optimizers')}"
 
 
 def _listed(names: Sequence[str]) -> str:

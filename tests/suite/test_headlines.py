@@ -57,7 +57,7 @@ def worse(by: dict[str, float]) -> Any:
 def test_what_won_by_how_much_with_what_certainty_and_at_what_cost(tmp_path: Path) -> None:
     engine = WithCounts(loss=worse({"sgd": 0.1, "momentum": 0.2}))
     told = sentence(outcome(tmp_path, engine=engine))
-    assert told.startswith("digits_mlp: adam lr=0.01 from default is better than all 2 others; test_accuracy 0.98")
+    assert told.startswith("digits_mlp: adam lr=0.01 from default is better than both others; test_accuracy 0.98")
     assert "(n = 9), ahead of sgd lr=0.01 from default by 0.0" in told
     assert "(p = 0.012)" in told  # 3 pairs · 2/2⁹
     assert told.endswith("valid_accuracy >= 0.9500 reached in 40 steps, 80 gradients, 500 ms measured")
