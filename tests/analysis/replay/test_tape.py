@@ -27,9 +27,6 @@ OPS = [
     lambda a, b, c: a * 0.9 + b,
     lambda a, b, c: a - b * c,
     lambda a, b, c: a / (b.abs() + 1e-3),
-    lambda a, b, c: b.abs().sqrt(),
-    lambda a, b, c: torch.where(a > b, a, c),
-    lambda a, b, c: a.sign() * b,
     lambda a, b, c: -a + c * b.sum(1, keepdim=True),
     lambda a, b, c: a * a.mean(1, keepdim=True),
     lambda a, b, c: torch.maximum(a, b),
@@ -38,23 +35,27 @@ OPS = [
     lambda a, b, c: a.exp().clamp(max=3.0),
     lambda a, b, c: a.t().contiguous().t() + b,
 ]
+JUMPS = [lambda a, b, c: torch.where(a > b, a, c), lambda a, b, c: a.sign() * b]
+ROOT = [lambda a, b, c: b.abs().sqrt()]  # a compiled chain may round it better than the library does
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
-    program=st.lists(st.tuples(st.integers(0, len(OPS) - 1), *[st.integers(0, 20)] * 3), min_size=1, max_size=12),
+    ops=st.sampled_from([(OPS + JUMPS, True), (OPS + ROOT, False)]),  # what is off by a bit may fall beyond a jump
+    program=st.lists(st.tuples(st.integers(0, 50), *[st.integers(0, 20)] * 3), min_size=1, max_size=12),
     ends=st.tuples(st.integers(0, 20), st.integers(0, 20)),
     rows=st.sampled_from([1, 3]),
     order=st.permutations([0, 1]),
 )
-def test_random_programs_replay_as_they_run(program, ends, rows, order):
+def test_random_programs_replay_as_they_run(ops, program, ends, rows, order):
     """Random programs that write two of their results over two of their inputs, replayed three times."""
+    known, exact = ops
     held = [_draw(rows, 37, seed=i) for i in range(3)]
 
     def function(held):
         values = list(held)
         for op, *which in program:
-            values.append(OPS[op](*(values[i % len(values)] for i in which)))
+            values.append(known[op % len(known)](*(values[i % len(values)] for i in which)))
         return [values[i % len(values)] for i in ends]
 
     expected = [t.clone() for t in held]
@@ -64,8 +65,8 @@ def test_random_programs_replay_as_they_run(program, ends, rows, order):
         for i, result in zip(order, results, strict=True):
             expected[i].copy_(result)
         tape()
-        # the square root of a compiled chain may be rounded better than the library's
         for mine, theirs in zip(held, expected, strict=True):
+            assert not exact or _same(mine, theirs)
             torch.testing.assert_close(mine, theirs, rtol=2e-4, atol=1e-4, equal_nan=True)
             theirs.copy_(mine)
 
