@@ -43,7 +43,7 @@ def work(results: Sequence[Result], examples: int) -> Work:
     """
     rates = []
     for result in results:
-        steps = result.summary.get("last_step") or 0
+        steps = result.summary.get("steps_taken", result.summary.get("last_step")) or 0
         if steps > 0:
             rates.append(sum(result.summary.get(f"{kind}_calls", 0) for kind in KINDS) / steps)
     middle = sorted(rates)[len(rates) // 2] if rates else math.nan

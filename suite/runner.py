@@ -228,7 +228,9 @@ class _Group:
         self.on_steps(record.run.steps - self.taken)  # what is left need not be done
         summary = _summary(record, self.made) | _at_best(record, self.made, self.rule)
         if hasattr(self, "lanes"):
-            summary.update({f"{kind}_calls": n for kind, n in sorted(self.lanes.calls()[lane].items())})
+            calls = self.lanes.calls()[lane]
+            summary.update({f"{kind}_calls": n for kind, n in sorted(calls.items())})
+            summary["steps_taken"] = self.taken  # in which these were made: past the last evaluation where it diverged
         if hasattr(self, "probing"):
             summary.update({f"probe_{kind}_calls": n for kind, n in sorted(self.probing.calls.items())})
         summary |= record.start

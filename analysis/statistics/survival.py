@@ -93,7 +93,7 @@ def with_clocks(traces: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         found = runs.get(name)
         return runs["seed"] * 0.0 + otherwise if found is None else found.astype("float64")
 
-    steps = column("last_step").where(lambda last: last > 0)
+    steps = column("steps_taken").fillna(column("last_step")).where(lambda last: last > 0)
     gradients = column("gradient_calls") / steps
     others = sum((column(f"{kind}_calls", 0.0).fillna(0.0) for kind in OTHERS), start=0.0)
     evaluations = gradients + others / steps

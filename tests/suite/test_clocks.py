@@ -14,6 +14,7 @@ from analysis.figures import Palette
 from suite import comparisons
 from suite.cli import cli
 from suite.clocks import EPOCHS, EVALUATIONS, STEPS, Work, fair, told, work
+from suite.engine import train
 from suite.ledger import Ledger
 from suite.outcome import Comparison, clock_of, compare
 from suite.plan import Question, plan
@@ -133,6 +134,16 @@ def test_a_row_whose_runs_took_no_step_has_no_clock_but_steps(outcome: Compariso
     curves = replace(contest, rows=[null, *contest.rows[1:]], _known={}).curves(contest.ranked_by)
     assert curves.groupby("optimizer")[EPOCHS].count()[null["optimizer"]] == 0
     assert curves[EPOCHS].notna().any()
+
+
+def test_a_run_that_diverged_between_evaluations_is_no_dearer_a_step() -> None:
+    runs = [Run.make("quadratic", f"sgd(lr={rate})", steps=2000, eval_every=20, batch_size=1) for rate in (0.1, 5.0)]
+    found: list[Result] = []
+    for run in runs:
+        train([run], on_result=found.append)
+    assert {result.status for result in found} == {"done", "diverged"}
+    assert fair(work([result], 1) for result in found) == STEPS
+    assert not any(measure == "evaluations" for result in found for _, measure, _ in result.trace)
 
 
 def test_the_command_says_whose_steps_are_fewer(tmp_path: Path) -> None:

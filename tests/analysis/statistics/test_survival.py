@@ -115,6 +115,9 @@ def test_clocks(traces: pd.DataFrame) -> None:
     assert (a["gradients"], a["evaluations"], a["epochs"]) == (20, 51, pytest.approx(51 * 16 / 100))
     b = uneven[uneven["run"] == "b"].iloc[-1]
     assert (b["gradients"], b["evaluations"], b["epochs"]) == (10, 30, 30)
+    diverged = with_clocks(traces, runs.assign(last_step=[20, 10, 0], steps_taken=[30, math.nan, 0]))
+    a = diverged[(diverged["run"] == "a") & (diverged["step"] == 20)].iloc[0]
+    assert a["gradients"] == 40  # its evaluations were counted until it was seen, ten steps past its last evaluation
     found = times_to_target(clocks, "loss", 2.0, "lower", clock="gradients")
     assert found["time"].to_dict() == {"a": 20.0, "b": 10.0}
     bare = with_clocks(traces, runs[["run", "seed", "batch_size"]])
