@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from suite.spec import Result
 
 CLOCKS = STEPS, EVALUATIONS, EPOCHS = ("steps", "evaluations", "epochs")
-KINDS = ("gradient", "value", "hvp", "ggn", "factors")
 ALIKE = 1.05  # times as much that a step may evaluate and count as a step like the others
 
 
@@ -41,6 +40,8 @@ def work(results: Sequence[Result], examples: int) -> Work:
     Args:
         examples: in the training split.
     """
+    from analysis.statistics.survival import KINDS
+
     rates = []
     for result in results:
         steps = result.summary.get("steps_taken", result.summary.get("last_step")) or 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
-OTHERS = ("value", "hvp", "ggn", "factors")  # kinds of evaluations that are no gradients
+KINDS = ("gradient", "value", "hvp", "ggn", "factors")  # of evaluations, as a run's summary counts them
 FEWEST = 5  # runs from which the median's interval can hold 95 % or nearly
 
 
@@ -95,7 +95,7 @@ def with_clocks(traces: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
     steps = column("steps_taken").fillna(column("last_step")).where(lambda last: last > 0)
     gradients = column("gradient_calls") / steps
-    others = sum((column(f"{kind}_calls", 0.0).fillna(0.0) for kind in OTHERS), start=0.0)
+    others = sum((column(f"{kind}_calls", 0.0).fillna(0.0) for kind in KINDS[1:]), start=0.0)
     evaluations = gradients + others / steps
     batch = column("batch_size").where(lambda size: size > 0, column("train_examples"))
     rates = {
