@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from analysis.replay.accelerator import accelerator
@@ -16,13 +17,15 @@ class Clock:
     """Seconds spent in named stretches of a running program; on an accelerator by its own events.
 
     A processor's clock takes 0.1 to 1 µs to read, which is much beside a step of 50 µs. So each stretch is told
-    less what an empty one takes, and one within which others ran less what timing those took besides.
+    less what an empty one takes, and one within which others ran less what timing those took besides. An
+    accelerator's events take longer between kernels than by themselves: there :meth:`correct` finds how long.
     """
 
     def __init__(self, device: str) -> None:
         self.accelerator = accelerator(device)
         self.stretches: dict[str, list[tuple[Any, Any]]] = {}
-        self.inside, self.around = self._own() if self.accelerator is None else (0.0, 0.0)
+        self.running = True
+        self.inside, self.around = self._own()
         self.pause = self._pause()
 
     def now(self) -> Any:
@@ -40,6 +43,8 @@ class Clock:
         """The action, its stretches kept under a name."""
 
         def act(*arguments: Any) -> Any:
+            if not self.running:
+                return action(*arguments)
             began = self.now()
             result = action(*arguments)
             self.stretches.setdefault(name, []).append((began, self.now()))
@@ -50,12 +55,34 @@ class Clock:
     def take(self, name: str) -> tuple[float, int]:
         """Seconds in the stretches of a name so far, and how many there were; they are forgotten."""
         found = self.stretches.pop(name, [])
+        return max(0.0, self.total(found) - len(found) * self.inside), len(found)
+
+    def total(self, stretches: Sequence[tuple[Any, Any]]) -> float:
+        """Seconds in stretches, as they were marked."""
         if self.accelerator is None:
-            total = sum(b - a for a, b in found)
-        else:
-            self.accelerator.wait()
-            total = sum(self.accelerator.between(a, b) for a, b in found)
-        return max(0.0, total - len(found) * self.inside), len(found)
+            return float(sum(b - a for a, b in stretches))
+        self.accelerator.wait()
+        return sum(self.accelerator.between(a, b) for a, b in stretches)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Without timing the stretches of what runs inside."""
+        self.running = False
+        try:
+            yield
+        finally:
+            self.running = True
+
+    def correct(self, timed: float, untimed: float) -> None:
+        """Let each stretch so far, and from now on, be told less its share of what timing them all took.
+
+        Args:
+            timed: seconds of the whole in which they were timed, and ``untimed`` of the same with the clock stopped.
+        """
+        each = max(0.0, timed - untimed) / sum(map(len, self.stretches.values()))
+        known = self.inside + self.around
+        share = self.inside / known if known > 0 else 1.0
+        self.inside, self.around = each * share, each * (1 - share)
 
     def _pause(self) -> float:
         if self.accelerator is None:
@@ -73,10 +100,11 @@ class Clock:
         empty = self.timed("", lambda: None)
         inside, around = [], []
         for _ in range(TIMES):
+            self.delay()
             began = self.now()
             for _ in range(EMPTY):
                 empty()
-            whole = (self.now() - began) / EMPTY
+            whole = self.total([(began, self.now())]) / EMPTY
             long, count = self.take("")
             inside.append(long / count)
             around.append(whole - long / count)

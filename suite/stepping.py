@@ -63,7 +63,7 @@ class Stepper:
         self.recording = time.perf_counter() - began
         self.cycle = optimizer.build(spec).needs.cycle
         self.about, self.skipped, self.block = 0.0, 0, self.cycle
-        self._k, self._taken, self._worked = 0, 0, 0
+        self._k, self._taken, self._worked = 0, 0, 0.0
         self._called: Counter[str] = Counter()
         self._begin: list[Callable[[], Any]] = []
         self._since = 0, Counter(self.lanes.calls()[0])
@@ -163,16 +163,34 @@ class Stepper:
             share: of a gradient, its forward pass.
         """
         assert self.clock is not None
-        pauses = -(-self.block // AHEAD) if self.lanes.uniform else 0  # launching is what other steps take
-        blocks = max(1, round(seconds / (self.about * self.block + self.clock.pause * pauses)))
+        apart = self.clock.accelerator is not None and not self.slow
+        pauses = -(-self.block // AHEAD) if self.lanes.uniform else 0
+        each = (self.about * self.block + self.clock.pause * pauses) * (2 if apart else 1)
+        timed: list[tuple[Any, Any]] = []
+        untimed: list[tuple[Any, Any]] = []
         self.forget()
-        for _ in range(blocks):
-            self.restart()
-            for k in range(self.block):
-                if pauses and k % AHEAD == 0:
-                    self.clock.delay()
-                self.step()
+        for _ in range(max(1, round(seconds / each))):
+            if apart:
+                with self.clock.stopped():
+                    untimed += self._through()
+            timed += self._through()
+        if apart:
+            self.clock.correct(self.clock.total(timed), self.clock.total(untimed))
         return self.told(share)
+
+    def _through(self) -> list[tuple[Any, Any]]:
+        """Take the timed steps once, and mark when they began and ended: those of each go behind a delay."""
+        assert self.clock is not None
+        self.restart()
+        marks = []
+        for at in range(0, self.block, AHEAD):
+            if self.lanes.uniform:  # launching is what other steps take
+                self.clock.delay()
+            began = self.clock.now()
+            for _ in range(min(AHEAD, self.block - at)):
+                self.step()
+            marks.append((began, self.clock.now()))
+        return marks
 
     def forget(self) -> None:
         """Let what is told next be of the steps from here on."""
@@ -184,12 +202,12 @@ class Stepper:
         assert self.clock is not None
         took = self._watch()
         before, called = self._since
-        steps = self._k - before
+        steps, timed = self._k - before, took["step"][1]
         self._taken += steps
         self._called += self.lanes.calls()[0] - called
-        self._worked += sum(self._flops.get(name, 0) * count for name, (_, count) in took.items())
-        spent = {name: total / steps for name, (total, _) in took.items()}
-        watching = sum(took[name][1] for name in INSIDE) * (self.clock.inside + self.clock.around) / steps
+        self._worked += sum(self._flops.get(name, 0) * count for name, (_, count) in took.items()) * steps / timed
+        spent = {name: total / timed for name, (total, _) in took.items()}
+        watching = sum(took[name][1] for name in INSIDE) * (self.clock.inside + self.clock.around) / timed
         return spent["step"] + spent["measurement"], {
             "data": spent["data"],
             "forward": spent["value"] + spent["gradient"] * share,

@@ -13,7 +13,7 @@ from stand_in import StandIn
 from analysis.replay import accelerator, graphs, native
 from problems.names import parse
 from problems.problem import problem
-from suite import cost, machine, updates
+from suite import cost, machine, stepping, updates
 from suite.cli import cli
 from suite.clock import Clock
 from suite.lanes import lanes_of
@@ -78,9 +78,10 @@ def test_steps_that_look_at_values_are_timed_and_have_no_graph(text, there):
 def test_steps_that_are_launched_one_by_one_are_not_delayed(there):
     before = StandIn.delays
     clock = Clock("cpu")
-    assert StandIn.delays - before == 2 and clock.pause >= StandIn.pause
+    of_clock = StandIn.delays - before
+    assert of_clock and clock.pause >= StandIn.pause
     assert cost.measure("digits_mlp", "torch.Adam", seconds=0.1).seconds > 0
-    assert StandIn.delays - before == 4  # of two clocks, to see how long one is
+    assert StandIn.delays - before == 2 * of_clock  # to see how long one is, and what its marks take
 
 
 def test_an_optimizer_that_refuses_to_be_captured_has_no_graph(there, monkeypatch):
@@ -136,3 +137,52 @@ def test_graphs_can_be_left_out(there):
     with graphs.used(False):
         _trained("adam")
     assert StandIn.captured == 0
+
+
+class _Virtual(StandIn):
+    """Its own time: each mark takes a while of it, and each of a step's actions as long as the test says."""
+
+    now, cost = 0.0, 0.0
+
+    def mark(self):
+        _Virtual.now += _Virtual.cost
+        return _Virtual.now
+
+    def between(self, first, last):
+        return last - first
+
+    def delay(self):
+        _Virtual.now += 0.005
+
+
+def _lasting(action, seconds):
+    """The action, which takes so much of that time."""
+
+    def act(*arguments):
+        _Virtual.now += seconds
+        return action(*arguments)
+
+    return act
+
+
+@pytest.mark.parametrize("mark", [0.0, 1e-6, 1e-4])
+def test_what_timing_takes_on_the_device_is_no_part_of_a_step(mark, monkeypatch):
+    """Be it as long as a step or ten times that."""
+
+    def slowly(*arguments):
+        lanes = lanes_of(*arguments)
+        lanes.step, lanes.sampler.fill = _lasting(lanes.step, 20e-6), _lasting(lanes.sampler.fill, 10e-6)
+        return lanes
+
+    monkeypatch.setitem(accelerator.KINDS, "cpu", _Virtual)
+    monkeypatch.setattr(_Virtual, "cost", mark)
+    monkeypatch.setattr(stepping, "lanes_of", slowly)
+    monkeypatch.setattr(stepping.Stepper, "_note", _lasting(stepping.Stepper._note, 4e-6))
+    made, spec = problem.build(problem.bind("digits_mlp")), parse(str(optimizer.bind("adam")))
+    scout = stepping.Stepper(made, spec, 32, Clock("cpu"))
+    scout.scout(0.01)
+    stepper = scout.settled(scout)
+    _, parts = stepper.parts(0.05, 0.4)
+    wanted = dict.fromkeys(cost.PARTS, 0.0) | {"data": 10e-6, "update": 20e-6, "measurement": 4e-6}
+    assert parts == pytest.approx(wanted, abs=1e-9 + 0.01 * mark)
+    assert stepper.calls == {"gradient": 1.0} and stepper.flops > 0
