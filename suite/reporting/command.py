@@ -114,6 +114,7 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
     """
     from suite.reporting import tables
     from suite.reporting.contests import every, newest
+    from suite.reporting.cost_tables import cost_tables
     from suite.reporting.scaling import series
 
     if kind in ("verdicts", "scaling"):
@@ -127,7 +128,7 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
         several = [tables.glance(latest, names)] if len(latest) > 1 else []
         return several + [tables.verdict_table(contest, contest.name) for contest in found]
     if kind == "costs" and not evidence.costs.empty:
-        return [tables.cost_table(evidence)]
+        return cost_tables(evidence)
     if kind == "spectra" and not evidence.spectra.empty:
         return [tables.spectrum_table(evidence)]
     if kind == "runs" and not evidence.runs.empty:

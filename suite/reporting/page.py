@@ -13,6 +13,7 @@ from suite.clocks import told
 from suite.environment import short
 from suite.reporting import figures, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
+from suite.reporting.cost_tables import cost_tables
 from suite.reporting.evidence import Evidence
 
 
@@ -205,7 +206,7 @@ def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart
     if not evidence.costs.empty:
         compared = {about["problem"] for record in evidence.compared for about in record["problems"]}
         charts: list[Block] = [_figure(c) for name, own in costs.items() if name not in compared for c in own]
-        yield Section("costs", "Costs", [tables.cost_table(evidence), *charts])
+        yield Section("costs", "Costs", [*cost_tables(evidence), *charts])
     curved = [_figure(chart) for chart in (*figures.probes(evidence, palette), *figures.spectra(evidence))]
     if curved:
         yield Section("curvature", "Gradients and curvature", curved)

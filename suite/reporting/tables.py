@@ -1,4 +1,4 @@
-"""The tables of the page: verdicts, what is best where, costs."""
+"""The tables of the page: verdicts, what is best where, spectra, runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from analysis.numbers import duration, interval, number
 from analysis.report import Cell, Column, Table
 from analysis.report.page import Tone
 from suite.clocks import told
-from suite.costs import machine_names
 from suite.reporting.contests import MEASURED, Contest
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
@@ -180,32 +179,6 @@ def _glance_cell(contest: Contest, name: str) -> Cell:
                 return Cell("diverged", contest.worst(contest.ranked_by), tone="bad")
             return Cell(number(value), value, tone=TONES.get(row["verdict"], "worse"))
     return Cell("")
-
-
-def cost_table(evidence: Evidence) -> Table:
-    """What a step costs: seconds, shares of its parts, memory, operations."""
-    columns = [Column("optimizer"), Column("problem"), Column("a step", True, "Median, and interquartile range")]
-    bent = (evidence.costs["parts.curvature"] > 0).any()
-    parts = ["data", "forward", "backward", *(["curvature"] if bent else []), "update"]
-    columns += [Column(part, True, "Share of the step") for part in parts]
-    columns += [Column("state", True, "Bytes of optimizer state per parameter"), Column("machine")]
-    machines = machine_names(evidence.costs)
-    rows = []
-    for row, machine in zip(evidence.costs.to_dict("records"), machines, strict=True):
-        whole = sum(row[f"parts.{part}"] for part in (*parts, "measurement"))
-        name = short_optimizer(row["optimizer"])
-        cells = [Cell(name, series=name), Cell(short_problem(row["problem"]))]
-        cells.append(
-            Cell(duration(row["seconds"]), row["seconds"], f"± {duration(row['spread'])}{' ~' if row['noisy'] else ''}")
-        )
-        for part in parts:
-            share = 100 * row[f"parts.{part}"] / whole
-            cells.append(Cell(f"{share:.0f} %", share))
-        cells.append(Cell(f"{row['state']:.3g} B", row["state"]))
-        rows.append([*cells, Cell(machine)])
-    rows.sort(key=lambda cells: (cells[1].text, cells[2].value or 0.0))
-    note = "~ spread by more than 10 %: the machine was doing something else." if evidence.costs["noisy"].any() else ""
-    return Table("cost-table", "What a step costs", columns, rows, note)
 
 
 def spectrum_table(evidence: Evidence) -> Table:

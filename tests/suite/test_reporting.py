@@ -22,9 +22,13 @@ from reported import NAMES, Timed, made_up
 import suite
 from analysis.figures import PARTS, Palette
 from analysis.report import Cell, Column, Table, forms
+from problems.problem import problem
+from suite import records
 from suite.cli import cli
+from suite.optimizers import optimizer
 from suite.reporting import figures
 from suite.reporting.contests import MEASURED, contests
+from suite.reporting.cost_tables import cost_tables
 from suite.reporting.evidence import Evidence
 from suite.spec import Run
 
@@ -129,6 +133,34 @@ def test_bars_have_the_curvature_that_a_step_asks_for(results: Path, tmp_path: P
     page = tmp_path / "page.html"
     call("report", "--results", str(tmp_path), "--out", str(page))
     assert "curvature" in page.read_text() and "The machine" in page.read_text()
+
+
+def test_optimizers_by_problems_have_the_cheapest_first(results: Path, tmp_path: Path) -> None:
+    """With how many times the cheapest they take, over the problems that they were measured on alike."""
+    first, *_ = (json.loads(file.read_text()) for file in (results / "costs").glob("*.json"))
+    seconds = {
+        ("adam", "digits_mlp", 32): 4e-4,
+        ("adam", "saddle", 32): 1e-4,
+        ("sgd", "digits_mlp", 32): 1e-4,
+        ("sgd", "saddle", 32): 5e-5,
+        ("rprop", "digits_mlp", 0): 1e-5,
+    }
+    for i, ((name, at, size), each) in enumerate(seconds.items()):
+        text = {"optimizer": str(optimizer.bind(name)), "problem": str(problem.bind(at)), "batch_size": size}
+        records.save(
+            {**first, **text, "seconds": each, "replayed": each / 2 if i else None}, tmp_path / "costs", str(i)
+        )
+    matrix, every = cost_tables(Evidence.read(str(tmp_path)))
+    assert [column.name for column in matrix.columns] == ["optimizer", "relative", "saddle", "digits_mlp"]
+    said = [[f"{cell.text} {cell.note}".strip() for cell in row] for row in matrix.rows]
+    assert said == [
+        ["sgd", "1", "50 µs", "100 µs"],
+        ["adam", "2.83", "100 µs", "400 µs"],
+        ["rprop", "", "", "10 µs full batches"],
+    ]
+    at = [column.name for column in every.columns].index("as a graph")
+    assert sorted(row[at].text for row in every.rows) == ["", "25 µs", "5 µs", "50 µs", "50 µs"]
+    assert "A step on each problem" in call("table", "costs", "--results", str(tmp_path)).stdout
 
 
 def test_costs_or_spectra_alone_make_a_page(results: Path, tmp_path: Path) -> None:
