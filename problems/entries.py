@@ -19,6 +19,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Family(Generic[T]):
+    """The definitions of a package that go by its own names: ``torch.AdamW`` of ``torch.optim``.
+
+    An entry whose ``meta`` has ``fails`` is left out where a pattern stands for several, if that says why it cannot
+    be used by its name alone.
+
+    Args:
+        package: the name of the package.
+        find: a member's name -> its entry; a ``UsageError`` where there is none, or none that can be made.
+        members: the names that there are; a ``UsageError`` where the package is not installed.
+    """
+
+    package: str
+    find: Callable[[str], Entry[T]]
+    members: Callable[[], list[str]]
+
+
+@dataclass(frozen=True)
 class Entry(Generic[T]):
     """A named factory with what is known of it."""
 

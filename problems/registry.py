@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from problems.entries import Entry
+from problems.entries import Entry, Family
 from problems.names import Spec, UsageError, parse, render
 from problems.parameters import In, Parameter, parameters_of
 from problems.references import RAISED, import_file, import_module, own_file
@@ -31,7 +31,7 @@ class Registry(Generic[T]):
         numbers: a registry whose entries may stand for any number (schedules).
         nested: the registry of arguments that are specs themselves; this one unless given.
         adopt: makes an entry of an object named by ``file.py:Name``; None refuses it.
-        families: name prefixes such as ``torch.`` and what finds their members.
+        families: name prefixes such as ``torch``, before a dot, and whose members they are.
         skip: arguments of every factory that the suite supplies.
         plural: of the kind; ``<kind>s`` unless given.
         groups: words that stand for several entries (see ``problems.selection``), beside ``all``.
@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         numbers: Registry[Any] | None = None,
         nested: Registry[Any] | None = None,
         adopt: Callable[[Any, str], Entry[T] | None] | None = None,
-        families: Mapping[str, Callable[[str], Entry[T]]] | None = None,
+        families: Mapping[str, Family[T]] | None = None,
         skip: tuple[str, ...] = (),
         plural: str = "",
         groups: Mapping[str, Callable[[Entry[T]], bool]] | None = None,
@@ -149,6 +149,10 @@ class Registry(Generic[T]):
         """The registered names, sorted, without aliases."""
         return [entry.name for entry in self]
 
+    def is_group(self, name: str) -> bool:
+        """Whether it is a word or a pattern that stands for several (see ``problems.selection``)."""
+        return name in self.groups or any(mark in name for mark in "*?")
+
     def find(self, name: str) -> Entry[T]:
         """The entry of a name, an alias, ``family.Member``, ``file.py:Name`` or ``package.module:Name``.
 
@@ -165,10 +169,12 @@ class Registry(Generic[T]):
 
     def _find_foreign(self, name: str) -> Entry[T]:
         prefix, _, member = name.partition(".")
+        if self.is_group(name):
+            raise UsageError(f"{name} stands for several {self.plural}, and one is asked for")
         if ":" in name:
             return self._of_reference(name)
         if prefix in self.families and member:
-            return self.families[prefix](member)
+            return self.families[prefix].find(member)
         if name.endswith(".py"):
             raise UsageError(f"{name}: name {_a(self.kind)} in it, as in {name}:Name")
         for other in _ALL:
@@ -176,8 +182,7 @@ class Registry(Generic[T]):
                 raise UsageError(
                     f"{name} is {_a(other.kind)}, not {_a(self.kind)} (python -m suite list {self.plural})"
                 )
-        near = _near(name, [*self._entries, *self._aliases, *self.groups])
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(self.names())}"
+        hint = hint_of(name, self.names(), [*self._aliases, *self.groups])
         raise UsageError(f"unknown {self.kind} {name!r}; {hint} (python -m suite list {self.plural})")
 
     def _of_reference(self, reference: str) -> Entry[T]:
@@ -197,7 +202,9 @@ class Registry(Generic[T]):
         return Entry(reference, entry.factory, entry.parameters, entry.meta, (), source, self.kind, self.within)
 
     def members(self, where: str) -> list[str]:
-        """What a file or a module defines for this registry, by decorating it or as a class that is adopted."""
+        """What a family has, or what a file or a module defines by decorating it or as a class that is adopted."""
+        if where in self.families:
+            return self.families[where].members()
         return [name for name, value in _own(_module(where)).items() if self._means(value, name)]
 
     def _means(self, found: Any, name: str) -> bool:
@@ -351,10 +358,16 @@ def _own(module: ModuleType) -> dict[str, Any]:
     return {name: v for name, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
 
 
-def _near(name: str, known: Sequence[str]) -> list[str]:
-    """Names like a given one, in whatever case it is written."""
-    same = [word for word in known if word.lower() == name.lower()]
-    return same or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+def hint_of(name: str, known: Sequence[str], others: Sequence[str] = ()) -> str:
+    """Names like a given one, in whatever case it is written, or all that are known where none is like it.
+
+    Args:
+        others: names that may be meant, but are not listed.
+    """
+    may = [*known, *others]
+    same = [word for word in may if word.lower() == name.lower()]
+    near = same or difflib.get_close_matches(name, may, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known) or 'none'}"
 
 
 def _a(word: str) -> str:

@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from problems.entries import Entry
 from problems.names import Spec, UsageError, parse_list
-from problems.registry import Registry
+from problems.registry import Registry, hint_of
+
+Text = str | Sequence[Spec]  # or what has been read of one
 
 
-def selected(registry: Registry[Any], text: str) -> list[Spec]:
+def selected(registry: Registry[Any], text: Text) -> list[Spec]:
     """The specs that a text names, as written, each once and in order.
 
     Beside specs, separated by commas, a text may have
 
     - a group of the registry's (``registry.groups``), such as ``all``;
-    - a pattern of names with ``*`` for any letters and ``?`` for one, or of what a file defines, ``mine.py:*``;
-      settings that follow are of each name it stands for;
+    - a pattern of names with ``*`` for any letters and ``?`` for one; of what a file defines, ``mine.py:*``, or of
+      what a family has, ``torch.*``; settings that follow are of each name it stands for;
     - a minus sign before a name, a group or a pattern: what was named so far, but not these.
 
-    Groups and patterns stand for what can be made without being told more and wraps nothing.
+    Groups and patterns stand for what can be made without being told more and wraps nothing; :func:`left_out` says
+    what of a file or a family they leave out.
 
     Raises:
         UsageError: the text cannot be read, a pattern matches nothing, nothing is left, or what is left out was
             not among the names before it.
     """
     found: dict[Spec, None] = {}
-    for spec in parse_list(text):
+    for spec in _read(text):
         if spec.name.startswith("-"):
             _leave_out(registry, found, spec)
-        elif _is_group(registry, spec.name):
+        elif registry.is_group(spec.name):
             found.update(dict.fromkeys(Spec(name, spec.args, spec.kwargs) for name in _matching(registry, spec.name)))
         else:
             found[spec] = None
     if not found:
-        raise UsageError(f"{text!r}: no {registry.kind} is left")
+        raise UsageError(f"{', '.join(map(str, _read(text)))!r}: no {registry.kind} is left")
     return list(found)
+
+
+def left_out(registry: Registry[Any], text: Text) -> dict[str, str]:
+    """What patterns of a text match in files and families but do not stand for, with the reason of each."""
+    names = [spec.name for spec in _read(text)]
+    patterns = [name for name in names if not name.startswith("-") and registry.is_group(name)]
+    found = {name: why for pattern in patterns for name, why in _matches(registry, pattern).items()}
+    return {name: why for name, why in found.items() if why}
+
+
+def _read(text: Text) -> Sequence[Spec]:
+    return parse_list(text) if isinstance(text, str) else text
 
 
 def _leave_out(registry: Registry[Any], found: dict[Spec, None], spec: Spec) -> None:
     name = spec.name.removeprefix("-")
-    names = _matching(registry, name) if _is_group(registry, name) else [registry.find(name).name]
+    names = _matching(registry, name) if registry.is_group(name) else [registry.find(name).name]
     gone = [s for s in found if registry.find(s.name).name in names]
     if not gone:
         before = ", ".join(map(str, found)) or "none"
@@ -51,23 +66,49 @@ def _leave_out(registry: Registry[Any], found: dict[Spec, None], spec: Spec) -> 
         del found[each]
 
 
-def _is_group(registry: Registry[Any], name: str) -> bool:
-    return name in registry.groups or any(mark in name for mark in "*?")
-
-
-def _matching(registry: Registry[Any], name: str) -> Sequence[str]:
-    where, _, pattern = name.rpartition(":")
-    if name in registry.groups:
-        names = [entry.name for entry in registry if _whole(entry) and registry.groups[name](entry)]
-    elif where:
-        names = [f"{where}:{member}" for member in registry.members(where) if fnmatchcase(member, pattern)]
-        names = [name for name in names if _whole(registry.find(name))]
-    else:
-        names = [entry.name for entry in registry if _whole(entry) and fnmatchcase(entry.name, name)]
+def _matching(registry: Registry[Any], name: str) -> list[str]:
+    """The names that a group or a pattern stands for."""
+    found = _matches(registry, name)
+    names = [each for each, why in found.items() if not why]
+    if not names and found:
+        reasons = "; ".join(f"{each}: {why}" for each, why in found.items())
+        raise UsageError(f"no {registry.kind} that matches {name!r} can be used by its name alone ({reasons})")
     if not names:
-        known = registry.members(where) if where else registry.names()
-        raise UsageError(f"no {registry.kind} matches {name!r}; known are {', '.join(known) or 'none'}")
+        where = _where(registry, name)
+        known = registry.members(where[:-1]) if where else registry.names()
+        families = [] if where else [f"{family}.*" for family in registry.families]
+        raise UsageError(f"no {registry.kind} matches {name!r}; {hint_of(name[len(where) :], known, families)}")
     return names
+
+
+def _matches(registry: Registry[Any], name: str) -> Mapping[str, str]:
+    """The names that a group or a pattern matches, each with why it does not stand for it; "" where it does."""
+    where = _where(registry, name)
+    if where:
+        found = [where + member for member in registry.members(where[:-1]) if fnmatchcase(member, name[len(where) :])]
+        return {each: _refusal(registry, each) for each in found}
+    chosen = registry.groups.get(name, lambda entry: fnmatchcase(entry.name, name))
+    return {entry.name: "" for entry in registry if _whole(entry) and chosen(entry)}
+
+
+def _where(registry: Registry[Any], name: str) -> str:
+    """What stands before a member's name in a pattern: ``mine.py:`` or ``torch.``; "" for registered names."""
+    if ":" in name:
+        return name[: name.rindex(":") + 1]
+    family, dot, _ = name.partition(".")
+    return family + dot if dot and family in registry.families else ""
+
+
+def _refusal(registry: Registry[Any], name: str) -> str:
+    """Why it cannot be used by its name alone; empty if it can."""
+    try:
+        entry = registry.find(name)
+    except UsageError as error:
+        return str(error).removeprefix(f"{name}: ")
+    if _whole(entry):
+        fails: str = entry.meta["fails"]() if "fails" in entry.meta else ""
+        return fails
+    return f"{' and '.join(p.name for p in entry.parameters if p.required) or 'what it wraps'} must be given"
 
 
 def _whole(entry: Entry[Any]) -> bool:

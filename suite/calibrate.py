@@ -14,6 +14,7 @@ import json
 import math
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from analysis.replay.accelerator import accelerator
 from analysis.replay.folders import cache_folder
 from problems.names import parse
 from problems.problem import Problem, problem
+from problems.references import RAISED
 from suite import memory
 from suite.environment import environment
 from suite.initializers import NotApplicable, initializer
+from suite.lanes import lanes_of
 from suite.objective import Objective, rows
 from suite.optimizers import optimizer
 from suite.sampler import Sampler, generator
@@ -35,6 +38,7 @@ from suite.spec import Run
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MEMORY = 1 << 30  # bytes that the parameters, gradients and state of a group may take
 SECONDS = 1.5  # for one calibration, after which the best so far is taken
+LONG = 0.1  # seconds of a step from which one is looked at, for the first pays for what others do not
 GAIN = 0.97  # a wider group must be at least this much quicker per lane to be worth its memory
 
 
@@ -57,6 +61,29 @@ def pass_seconds(run: Run, lanes: int) -> float:
     """Seconds of a gradient pass per lane for runs like ``run`` that train in about so many lanes."""
     widths = _remembered(run, problem.build(parse(run.problem)))
     return widths[max(width for width in widths if width <= max(lanes, 1))]
+
+
+@cache
+def step_seconds(run: Run) -> float:
+    """Seconds of a step of a run whose optimizer keeps its own objects, which none of its lanes share: the second of
+    two, or the first where that is long; 0 where it cannot step."""
+    made = problem.build(parse(run.problem)).to(run.device, getattr(torch, run.dtype))
+    means, took = accelerator(made.like.device), 0.0
+    try:
+        lanes = lanes_of(
+            made, [parse(run.optimizer)], _start(made, 0)[None].to(made.like), [0], run.batch_size, run.order
+        )
+        for k in range(2):
+            began = time.perf_counter()
+            lanes.step(k)
+            if means is not None:
+                means.wait()
+            took = time.perf_counter() - began
+            if took > LONG:
+                break
+    except RAISED:  # its runs will say
+        return 0.0
+    return 0.0 if lanes.errors else took
 
 
 def _remembered(run: Run, made: Problem) -> dict[int, float]:

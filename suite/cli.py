@@ -93,7 +93,8 @@ def cli() -> None:
 
     Wherever a name is asked for, settings may follow it, as in "sgd(lr=0.1)" or
     "polyak(adam, decay=0.99)", and file.py:Name takes it from your own file. Where several
-    are, all, book, quick and patterns such as "digits_*" stand for many, and -name leaves one out.
+    are, all, book, quick and patterns such as "digits_*" or "torch.*" stand for many, and -name
+    leaves one out.
     """
 
 

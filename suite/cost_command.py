@@ -11,7 +11,7 @@ import click
 from analysis.numbers import duration, three
 from problems.names import Spec, UsageError, parse
 from problems.problem import problem
-from problems.selection import selected
+from problems.selection import left_out, selected
 from suite import export, tables
 from suite.cost_rows import measured, told
 from suite.environment import check_device
@@ -74,15 +74,16 @@ def cost(
         texts = [optimizer.bind(text) for text in compare]
         return _compare(named, texts, settings, seconds, as_json)
     texts = [optimizer.bind(spec) for spec in selected(optimizer, optimizers or OPTIMIZERS)]
+    without = left_out(problem, problems or PROBLEMS) | left_out(optimizer, optimizers or OPTIMIZERS)
     say = (lambda words: None) if quiet else (lambda words: click.echo(words, err=True))
     found = measured(named, texts, settings, seconds, results, resume=resume, budget=budget, say=say)
     if as_json:
-        rest = {"skipped": found.skipped, "missing": found.missing}
+        rest = {"skipped": found.skipped, "missing": found.missing, "left_out": export.of_left_out(without)}
         click.echo(export.to_json({"costs": [c.to_dict() for c in found.costs], **rest}))
     else:
         if found.costs:
             show(tables.console(sys.stdout), found.costs)
-        for line in told(found, budget):
+        for line in (*told(found, budget), *tables.left_out(without)):
             click.echo(line)
     if figure is not None and found.costs:
         draw(found.costs, figure)

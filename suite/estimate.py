@@ -2,7 +2,8 @@
 
 Built on the calibration's time of a gradient pass. It is a guess within a factor of two or
 so: what a step costs besides its gradients is put at a typical share, and how many gradients the step of a search or
-of Newton's method is worth is what its entry says (``passes``).
+of Newton's method is worth is what its entry says (``passes``). A step of a class of torch's, each lane of which has
+its own objects, is tried.
 """
 
 from __future__ import annotations
@@ -56,21 +57,23 @@ def _group_seconds(group: Sequence[Run]) -> float:
     """One process's time for a group of lanes."""
     import torch
 
-    from suite.calibrate import lanes_for, pass_seconds
+    from suite.calibrate import lanes_for, pass_seconds, step_seconds
 
-    run = group[0]
+    run = group[len(group) // 2]  # neither the lowest rate nor the highest
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the engine trains and calibrates
     try:
         each = pass_seconds(run, lanes_for(run, len(group)))
+        spec = parse(run.optimizer)
+        own = 0.0 if optimizer.build(spec).needs.vmap else step_seconds(run)
     finally:
         torch.set_num_threads(threads)
     made = problem.build(parse(run.problem))
     evaluations = 1 + -(-run.steps // run.eval_every)
     examples = sum(len(split) for split in made.splits.values())
     batches = examples / (run.batch_size or len(made.train))
-    steps = STEP * run.steps * _passes(parse(run.optimizer), made.size)
-    return GROUP + len(group) * each * (steps + FORWARD * evaluations * batches)
+    step = own or STEP * each * _passes(spec, made.size)
+    return GROUP + len(group) * (run.steps * step + FORWARD * evaluations * batches * each)
 
 
 def _passes(spec: Spec, count: int) -> float:

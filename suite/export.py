@@ -88,7 +88,13 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "tuning_runs": len(plan.tuning_guess()),
         "evaluation_runs": len(plan.contestants) * plan.seeds,
         "skipped": [dict(zip(("problem", "initializer", "reason"), s, strict=True)) for s in plan.skipped],
+        "left_out": of_left_out(plan.left_out),
     }
+
+
+def of_left_out(found: Mapping[str, str]) -> list[dict[str, str]]:
+    """What patterns do not stand for, and why."""
+    return [{"name": name, "reason": reason} for name, reason in found.items()]
 
 
 def of_comparison(outcome: Comparison) -> dict[str, Any]:

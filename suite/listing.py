@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -33,9 +34,7 @@ def show_names(kinds: Sequence[str], as_json: bool, full: bool = False) -> None:
         rows = [(entry.name, line) for entry in export.entries(kind) for line in _lines(entry, kind, full)]
         tables.show_lines(to, kind if len(kinds) > 1 else "", rows)
         if kind in SEVERAL:
-            tables.show(to, _groups(kind))
-    if "optimizers" in kinds:
-        tables.show(to, "Any torch.optim class works as torch.<Name>, your own as file.py:Name.")
+            tables.show(to, _groups(kind), *_families(kind))
 
 
 def _groups(kind: str) -> str:
@@ -43,6 +42,15 @@ def _groups(kind: str) -> str:
     registry = export.REGISTRIES[kind]
     counts = [f"{word} ({len(selected(registry, word))})" for word in registry.groups]
     return f"Several at once: {', '.join(counts)}, patterns such as {registry.names()[0][:4]}*; -name leaves one out."
+
+
+def _families(kind: str) -> Iterator[str]:
+    """The packages whose definitions go by their own names, which is told without importing them."""
+    for name, family in export.REGISTRIES[kind].families.items():
+        missing = "" if find_spec(family.package.partition(".")[0]) else ", which is not installed"
+        yield f"{name}.<Name> is a class of {family.package}, {name}.* all of them that run as they are{missing}."
+    if export.REGISTRIES[kind].families:
+        yield "file.py:<Name> is your own, file.py:* all of that file."
 
 
 def _of_name(entry: Entry[Any], kind: str, full: bool) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from problems.names import Spec, UsageError
 from problems.problem import Problem, Target, problem
-from problems.selection import selected
+from problems.selection import left_out, selected
 from suite.environment import check_device
 from suite.initializers import initializer
 from suite.optimizers import optimizer
@@ -170,11 +170,13 @@ class Plan:
 
     Args:
         skipped: (problem, initializer, reason) of starts that make no sense for a problem.
+        left_out: what patterns do not stand for -> the reason.
     """
 
     question: Question
     contestants: Sequence[Contestant]
     skipped: Sequence[tuple[str, str, str]] = field(default=())
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -204,7 +206,7 @@ class Plan:
 
     def evaluation_guess(self) -> list[Run]:
         """Runs like those of the evaluation, whose settings are not known before the tuning."""
-        return [run for c in self.contestants for run in c.evaluation_runs(c.trials[0])]
+        return [run for c in self.contestants for run in c.evaluation_runs(c.trials[len(c.trials) // 2])]
 
 
 def plan(question: Question) -> Plan:
@@ -250,7 +252,12 @@ def plan(question: Question) -> Plan:
     contestants = [
         Contestant(task, asked, start, tried, question, seeds) for task, start in starts for asked, tried in optimizers
     ]
-    return Plan(question, contestants, skipped)
+    return Plan(question, contestants, skipped, _left_out(question))
+
+
+def _left_out(question: Question) -> dict[str, str]:
+    found = left_out(problem, question.problems) if question.problems else {}
+    return found | left_out(optimizer, question.optimizers) | left_out(initializer, question.initializers)
 
 
 def seeds_needed(rows: int) -> int:

@@ -278,9 +278,16 @@ def too_few(rows: int) -> str:
 
 
 def skipped(plan: Plan) -> Iterator[str]:
-    """Which starts make no sense for which problem, and why."""
+    """Which starts make no sense for which problem, what patterns do not stand for, and why."""
     for name, start, reason in plan.skipped:
         yield f"skipped: {start} on {name} ({reason})"
+    yield from left_out(plan.left_out)
+
+
+def left_out(found: Mapping[str, str]) -> Iterator[str]:
+    """A line for all that patterns leave out for one reason."""
+    for reason in dict.fromkeys(found.values()):
+        yield f"left out: {', '.join(name for name, why in found.items() if why == reason)}: {reason}"
 
 
 def _where(outcome: Comparison) -> Iterator[str]:

@@ -13,7 +13,7 @@ import click
 
 from analysis.numbers import duration
 from problems.names import Spec, UsageError, parse
-from problems.selection import selected
+from problems.selection import left_out, selected
 from suite import export, records, tables
 from suite.environment import check_device
 from suite.optimizers import optimizer
@@ -38,14 +38,18 @@ def update(
     found, refused, late = _measured(specs, counts, settings, seconds, results, resume, budget, quiet)
     updates = [each for spec in specs for count in counts for each in found.get((spec, count), ())]
     skipped = [{"optimizer": str(optimizer.short(spec)), "reason": reason} for spec, reason in refused.items()]
+    without = left_out(optimizer, names)
     missing = [{"optimizer": str(optimizer.short(spec)), "parameters": count} for spec, count in late]
     if as_json:
         told = {"updates": [each.to_dict() for each in updates], "skipped": skipped, "missing": missing}
+        told |= {"left_out": export.of_left_out(without)}
         click.echo(export.to_json(told))
     else:
         show(updates)
         for one in skipped:
             click.echo(f"skipped: {one['optimizer']}: {one['reason']}")
+        for line in tables.left_out(without):
+            click.echo(line)
         if missing:
             total = len(found) + len(missing)
             click.echo(f"missing after {budget:g} s: {len(missing)} of {total}; the same command goes on with them")

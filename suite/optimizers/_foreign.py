@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from problems.bounds import Range, log_range
-from problems.entries import Entry
+from problems.entries import Entry, Family
 from problems.names import UsageError
 from problems.parameters import Parameter, parameters_of
 
@@ -34,30 +36,63 @@ def adopt(found: Any, name: str) -> Entry[Optimizer] | None:
     return Entry(name, _factory(found), settings, meta)
 
 
-def from_torch(member: str) -> Entry[Optimizer]:
-    """``torch.AdamW``: a class of ``torch.optim`` by its name."""
+def _torch(member: str) -> ModuleType:
     import torch
 
-    return _member(torch.optim, "torch", member)
+    return torch.optim
 
 
-def from_zoo(member: str) -> Entry[Optimizer]:
-    """``zoo.Lion``: a class of the package ``pytorch_optimizer`` by its name."""
+def _zoo(member: str) -> ModuleType:
     try:
-        import pytorch_optimizer
+        return importlib.import_module("pytorch_optimizer")
     except ImportError:
         raise UsageError(f"zoo.{member} needs the package pytorch_optimizer: pip install -e '.[zoo]'") from None
-    return _member(pytorch_optimizer, "zoo", member)
 
 
-def _member(package: ModuleType, family: str, member: str) -> Entry[Optimizer]:
-    entry = adopt(getattr(package, member, None), f"{family}.{member}")
-    if entry is None:
-        classes = [name for name, found in vars(package).items() if inspect.isclass(found)]
-        near = difflib.get_close_matches(member, classes, n=1, cutoff=0.4)
-        hint = f"; did you mean {family}.{near[0]}?" if near else ""
-        raise UsageError(f"unknown optimizer '{family}.{member}': {package.__name__} has no such optimizer{hint}")
-    return entry
+def _family(name: str, package: str, imported: Callable[[str], ModuleType]) -> Family[Optimizer]:
+    """The optimizer classes of a package: ``torch.AdamW``, ``zoo.Lion``.
+
+    Its members are those that it defines, without the class that all are made of, sorted; found by their names are
+    also those that it only hands on.
+    """
+
+    def find(member: str) -> Entry[Optimizer]:
+        entry = adopt(getattr(imported(member), member, None), f"{name}.{member}")
+        if entry is None:
+            near = difflib.get_close_matches(member, _classes(imported(member)), n=1, cutoff=0.4)
+            hint = f"; did you mean {name}.{near[0]}?" if near else ""
+            raise UsageError(f"unknown optimizer '{name}.{member}': {package} has no such optimizer{hint}")
+        return replace(entry, meta={**entry.meta, "fails": cache(lambda: _first_step(entry))})
+
+    def members() -> list[str]:
+        return _classes(imported("*"))
+
+    return Family(package, find, members)
+
+
+TORCH = _family("torch", "torch.optim", _torch)
+ZOO = _family("zoo", "pytorch_optimizer", _zoo)
+
+
+def _classes(package: ModuleType) -> list[str]:
+    """The optimizers that a package defines."""
+    import torch
+
+    base = torch.optim.Optimizer
+
+    def own(found: Any) -> bool:
+        if not inspect.isclass(found) or not issubclass(found, base) or found is base or inspect.isabstract(found):
+            return False
+        return f"{found.__module__}.".startswith(f"{package.__name__}.")
+
+    return sorted(name for name, found in vars(package).items() if own(found))
+
+
+def _first_step(entry: Entry[Optimizer]) -> str:
+    """Why an optimizer with its defaults cannot take a step on a layer's weights and biases; empty if it can."""
+    from suite.optimizers._torch_optim import first_fault
+
+    return first_fault(entry.factory(**{p.name: p.default for p in entry.parameters}))
 
 
 def _settings(found: Any, name: str) -> Iterator[Parameter]:
@@ -67,8 +102,8 @@ def _settings(found: Any, name: str) -> Iterator[Parameter]:
         if parameter.required and parameter.kind == "nested":
             if parameter.name in annotated:
                 raise UsageError(
-                    f"{name}: {found.__name__} is made of its {parameter.name}, an object that text cannot give; for "
-                    "what wraps another optimizer see the strategies (python -m suite list optimizers)"
+                    f"{name}: it is made of its {parameter.name}, an object that text cannot give; for what wraps "
+                    "another optimizer see the strategies (python -m suite list strategies)"
                 )
             yield replace(parameter, kind="number")
         elif parameter.required or _accepted(parameter):

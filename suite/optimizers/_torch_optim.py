@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from problems.layout import Layout, dense
 from problems.names import Spec, UsageError, render
 from problems.references import RAISED
 from suite.optimizers.base import Needs, Optimizer, Oracle, State, pieces
@@ -109,6 +111,30 @@ def _tried(cls: Any, settings: Mapping[str, Any]) -> str:
         else:
             return ""
     return why
+
+
+class _Bowl:
+    """½θᵀθ of a layer's weights and biases, to try a class on; what more an oracle has, none of them asks for."""
+
+    layout = Layout(tuple(dense("layer", 2, 2)))
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        return (theta * theta).sum() / 2, theta.clone()
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        return v.clone()
+
+
+def first_fault(made: Optimizer) -> str:
+    """What an optimizer says that cannot take a step on a matrix and a vector; empty if it can."""
+    oracle, theta = cast(Oracle, _Bowl()), torch.linspace(-1.0, 1.0, _Bowl.layout.size)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        try:
+            made.step(oracle, made.init(oracle, theta), theta)
+        except RAISED as error:
+            return str(error) or type(error).__name__
+    return ""
 
 
 def _at_first(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ optimizer: Registry[Optimizer] = Registry(
     "suite.strategies",
     numbers=schedule,
     adopt=_foreign.adopt,
-    families={"torch": _foreign.from_torch, "zoo": _foreign.from_zoo},
+    families={"torch": _foreign.TORCH, "zoo": _foreign.ZOO},
     groups={
         "book": lambda entry: "section" in entry.meta,
         "quick": lambda entry: not entry.meta.get("slow"),

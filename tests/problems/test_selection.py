@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from problems.entries import Family
 from problems.names import Spec, UsageError
 from problems.problem import problem
 from problems.registry import Registry
-from problems.selection import selected
+from problems.selection import left_out, selected
 from suite.initializers import initializer
 from suite.optimizers import optimizer
 
@@ -76,6 +77,7 @@ def test_a_text_names(registry, text, found):
         ("one, -onne", "unknown thing 'onne'; did you mean one?"),
         ("one, -x*", "no thing matches 'x*'"),
         ("al", "unknown thing 'al'; did you mean all?"),
+        ("tow*", "no thing matches 'tow*'; did you mean two?"),
     ],
 )
 def test_what_cannot_be_meant_is_told(registry, text, message):
@@ -124,3 +126,79 @@ def test_a_file_s_own_definitions(tmp_path):
     assert names(problem, f"{file}:*") == [f"{file}:hard"]
     with pytest.raises(UsageError, match="known are plain, plainer, Mine"):
         selected(optimizer, f"{file}:x*")
+    assert left_out(optimizer, f"{file}:*") == {}
+
+
+PARTS = {
+    "Able": lambda a=1: a,
+    "Adept": lambda a=2: a,
+    "Broken": lambda: 3,
+    "Needy": lambda b: b,
+}
+
+
+def family(registry):
+    def find(member):
+        if member not in PARTS:
+            raise UsageError(f"box.{member}: it cannot be made")
+        return registry.entry(PARTS[member], f"box.{member}", fails=lambda: "it broke" if member == "Broken" else "")
+
+    return Family("boxes", find, lambda: [*PARTS, "Sealed"])
+
+
+@pytest.fixture
+def boxes():
+    made = Registry("thing")
+    made.families["box"] = family(made)
+    made("able")(lambda: 0)
+    return made
+
+
+def test_a_family_stands_for_what_of_it_can_be_used_by_name_alone(boxes):
+    assert names(boxes, "box.*") == ["box.Able", "box.Adept"]
+    assert names(boxes, "box.A*(a=5), able, -box.Ab*") == ["box.Adept(a=5)", "able"]
+    assert names(boxes, "all, box.Able") == ["able", "box.Able"]
+    assert left_out(boxes, "able, box.*") == {
+        "box.Broken": "it broke",
+        "box.Needy": "b must be given",
+        "box.Sealed": "it cannot be made",
+    }
+    assert left_out(boxes, "box.Broken, box.A*, -box.Needy") == {}  # what is named keeps its own error
+    assert boxes.bind("box.Broken").name == "box.Broken"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("box.Ade?", "no thing matches 'box.Ade?'; did you mean Adept or Able?"),
+        ("box.x*", "no thing matches 'box.x*'; known are Able, Adept, Broken, Needy, Sealed"),
+        ("bx.*", "no thing matches 'bx.*'; did you mean box.*?"),
+        ("box.[AB]*", "cannot read"),
+        ("box.N*", "no thing that matches 'box.N*' can be used by its name alone (box.Needy: b must be given)"),
+        ("box.*, -box.Broken", "-box.Broken: no such thing among those before it (box.Able, box.Adept)"),
+    ],
+)
+def test_what_of_a_family_cannot_be_meant_is_told(boxes, text, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        selected(boxes, text)
+
+
+@pytest.mark.parametrize("text", ["sg*", "torch.*", "book", "clip(torch.A*)", "polyak(all)"])
+def test_where_one_is_asked_for_several_are_told_apart_from_unknown_names(text):
+    with pytest.raises(UsageError, match="stands for several optimizers, and one is asked for"):
+        optimizer.bind(text)
+
+
+def test_a_file_s_definitions_that_need_more_are_told(tmp_path):
+    file = tmp_path / "needy.py"
+    file.write_text(
+        "from problems.names import Spec\nfrom suite import optimizer\n"
+        "@optimizer()\ndef whole(lr: float = 0.1): ...\n"
+        "@optimizer()\ndef needy(lr: float, rho: float): ...\n"
+        "@optimizer()\ndef wrapping(inner: Spec): ...\n"
+    )
+    assert names(optimizer, f"{file}:*") == [f"{file}:whole"]
+    assert left_out(optimizer, f"{file}:*") == {
+        f"{file}:needy": "lr and rho must be given",
+        f"{file}:wrapping": "inner must be given",
+    }

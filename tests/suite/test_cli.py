@@ -155,6 +155,22 @@ def test_dry_run_trains_nothing(fake: FakeEngine) -> None:
     assert not Path("results").exists()
 
 
+def test_a_pattern_of_torch_s_classes_is_compared_without_those_that_cannot_run(fake: FakeEngine) -> None:
+    asked = ["--optimizers", "adam,torch.S*,torch.Ad*,-torch.Adam?*", "--trials", "2", "--seeds", "3", "--steps", "20"]
+    asked += ["--problems", "digits_mlp", "--initializers", "default"]
+    planned = json.loads(call("compare", *asked, "--dry-run", "--json").stdout)
+    assert planned["tuning_runs"] == 2 * 2 * 6 and planned["evaluation_runs"] == 3 * 6
+    assert [one["name"] for one in planned["left_out"]] == ["torch.SparseAdam"]
+    assert "dense gradients" in planned["left_out"][0]["reason"]
+    done = call("compare", *asked)
+    assert done.exit_code == 0
+    assert re.search(r"^left out: torch\.SparseAdam: .*dense gradients", done.stdout, re.MULTILINE)
+    for name in ("adam", "torch.SGD", "torch.Adadelta", "torch.Adafactor", "torch.Adagrad", "torch.Adam"):
+        assert re.search(rf"^[*=?! ] +{re.escape(name)} ", done.stdout, re.MULTILINE), name
+    wrong = call("compare", "--optimizers", "torch.Adma*", "--dry-run")
+    assert wrong.exit_code == 2 and "did you mean Adam" in wrong.stderr
+
+
 def test_a_broken_optimizer_is_a_row_and_exit_code_1(fake: FakeEngine) -> None:
     fake.broken = lambda run: "RuntimeError: out of ideas" if run.optimizer.startswith("sgd") else ""
     done = call("compare", *SMALL, "--initializers", "default")

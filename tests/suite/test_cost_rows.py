@@ -132,6 +132,16 @@ def test_a_problem_that_is_not_there_does_not_stop_the_others(ask):
     assert ask("away", "sgd").exit_code == 2
 
 
+def test_patterns_of_torch_s_classes_stand_for_those_that_can_run(ask):
+    told = ask("narrow", "sgd,torch.S*")
+    assert told.exit_code == 0 and ask.measured == [("narrow", "sgd"), ("narrow", "torch.SGD")]
+    assert "left out: torch.SparseAdam: SparseAdam does not support dense gradients" in told.stdout
+    found = json.loads(ask("narrow", "sgd,torch.S*", "--json").stdout)
+    assert [one["name"] for one in found["left_out"]] == ["torch.SparseAdam"]
+    wrong = ask("narrow", "torch.Sparse*")
+    assert wrong.exit_code == 2 and "torch.SparseAdam: SparseAdam does not support" in wrong.stderr
+
+
 def test_pairs_are_not_resumed(tmp_path):
     done = CliRunner().invoke(
         cli, ["cost", "digits_mlp", "--compare", "sgd", "adam", "--resume", "--results", str(tmp_path)]

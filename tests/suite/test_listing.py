@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from problems import facts, problem
+from suite import listing
 from suite.cli import cli
 
 
@@ -58,3 +59,11 @@ def test_transforms_and_strategies_are_listed_as_such() -> None:
     assert "clip_value" in shown["strategies"] and "rmsprop" not in shown["strategies"]
     assert "clip_value" not in CliRunner().invoke(cli, ["list", "optimizers"]).stdout
     assert "gradient_norm" in shown["stops"]
+
+
+def test_the_families_of_optimizers_are_told_without_importing_them(monkeypatch) -> None:
+    monkeypatch.setattr(listing, "find_spec", lambda name: None if name == "pytorch_optimizer" else name)
+    shown = CliRunner().invoke(cli, ["list", "optimizers"]).stdout
+    assert "torch.<Name> is a class of torch.optim, torch.* all of them that run as they are.\n" in shown
+    assert "zoo.* all of them that run as they are, which is not installed.\n" in shown
+    assert "torch.<Name>" not in CliRunner().invoke(cli, ["list", "problems"]).stdout

@@ -8,8 +8,9 @@ from oracles import PlainOracle, path, rosenbrock
 
 from problems.layout import Layout, Piece
 from problems.names import UsageError
+from problems.selection import left_out, selected
 from suite.optimizers import optimizer
-from suite.optimizers._torch_optim import adapt
+from suite.optimizers._torch_optim import adapt, first_fault
 
 START = torch.tensor([-1.2, 1.0, 0.3, -0.4, 0.5, 0.9], dtype=torch.float64)
 PIECES = Layout((Piece("matrix", (2, 2), "weight", 2, 2), Piece("vector", (2,), "bias")))
@@ -191,3 +192,33 @@ def test_a_required_setting_must_be_given(tmp_path):
 def test_unknown_class_gets_a_suggestion():
     with pytest.raises(UsageError, match=r"did you mean torch\.Adam"):
         optimizer.bind("torch.Adm")
+
+
+def test_a_pattern_stands_for_the_classes_that_take_a_step():
+    """All of torch.optim, without the class that they are made of; what is named keeps its own error."""
+    found = [spec.name for spec in selected(optimizer, "torch.*")]
+    without = left_out(optimizer, "torch.*")
+    classes = [name for name, kind in vars(torch.optim).items() if isinstance(kind, type)]
+    ours = {f"torch.{n}" for n in classes if issubclass(getattr(torch.optim, n), torch.optim.Optimizer)}
+    assert {*found, *without} == ours - {"torch.Optimizer"}
+    assert set(without) == {"torch.SparseAdam", "torch.Muon"}
+    assert "does not support dense gradients" in without["torch.SparseAdam"]
+    assert "only supports 2D" in without["torch.Muon"]
+    assert found == sorted(found) and {"torch.Adam", "torch.LBFGS", "torch.SGD"} < set(found)
+    assert optimizer.bind("torch.SparseAdam").name == "torch.SparseAdam"
+
+
+def test_trying_a_class_leaves_no_trace(recwarn):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+
+    class Drawing(torch.optim.SGD):
+        def step(self, closure=None):
+            import warnings
+
+            warnings.warn("noise", stacklevel=1)
+            torch.rand(3)
+            return super().step(closure)
+
+    assert first_fault(adapt(Drawing, {"lr": 0.1})) == ""
+    assert torch.equal(torch.get_rng_state(), before) and not recwarn.list

@@ -11,6 +11,7 @@ from oracles import PlainOracle, path, rosenbrock
 
 from problems.layout import Layout, Piece
 from problems.names import UsageError, parse
+from problems.selection import left_out, selected
 from suite.checks import bowl, check_optimizer, start
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
@@ -120,6 +121,23 @@ def test_the_whole_zoo_trains_or_says_why_not():
     assert trained > 115
 
 
+def test_a_pattern_stands_for_its_own_classes_that_take_a_step():
+    zoo = pytest.importorskip("pytorch_optimizer", reason="the extra 'zoo' is not installed")
+    found = {spec.name for spec in selected(optimizer, "zoo.*")}
+    without = left_out(optimizer, "zoo.*")
+    classes = {n: c for n, c in vars(zoo).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
+    handed_on = {n for n, c in classes.items() if c.__module__.startswith("torch.")}
+    assert len(found) > 100 and not found & set(without)
+    assert found | set(without) == {f"zoo.{n}" for n in {*classes} - handed_on - {"BaseOptimizer", "Optimizer"}}
+    reasons = {"SpectralSphere": "2D", "Ranger21": "num_iterations must be given", "Lookahead": "made of its optimizer"}
+    for name, words in {**reasons, "DeMo": "process group"}.items():
+        assert words in without[f"zoo.{name}"]
+    assert [str(s) for s in selected(optimizer, "zoo.AdaB*(lr=0.1)")] == [
+        "zoo.AdaBelief(lr=0.1)",
+        "zoo.AdaBound(lr=0.1)",
+    ]
+
+
 @pytest.mark.parametrize("name", ["Lion", "SOAP", "Shampoo", "Prodigy", "AdaBelief"])
 def test_keeps_the_contract(name):
     pytest.importorskip("pytorch_optimizer", reason="the extra 'zoo' is not installed")
@@ -137,3 +155,5 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
     with pytest.raises(UsageError, match=r"zoo\.Lion9 needs the package pytorch_optimizer: pip install"):
         optimizer.find("zoo.Lion9")
+    with pytest.raises(UsageError, match=r"zoo\.\* needs the package pytorch_optimizer: pip install"):
+        selected(optimizer, "zoo.Ada*")
