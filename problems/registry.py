@@ -364,10 +364,14 @@ def hint_of(name: str, known: Sequence[str], others: Sequence[str] = ()) -> str:
     Args:
         others: names that may be meant, but are not listed.
     """
-    may = [*known, *others]
-    same = [word for word in may if word.lower() == name.lower()]
-    near = same or difflib.get_close_matches(name, may, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known) or 'none'}"
+    may = {word.lower(): word for word in reversed([*known, *others])}
+    lower = name.lower()
+    near = [lower] if lower in may else difflib.get_close_matches(lower, may, n=3, cutoff=0.5)
+    return (
+        f"did you mean {' or '.join(may[word] for word in near)}?"
+        if near
+        else f"known are {', '.join(known) or 'none'}"
+    )
 
 
 def _a(word: str) -> str:

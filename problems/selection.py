@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,6 +11,17 @@ from problems.names import Spec, UsageError, parse_list
 from problems.registry import Registry, hint_of
 
 Text = str | Sequence[Spec]  # or what has been read of one
+Lacks = Callable[[Entry[Any]], str]  # what has to be given beside a name; "" where that is enough
+
+
+class Unmatched(UsageError):
+    """A pattern that no name matches."""
+
+
+def lacking(entry: Entry[Any]) -> str:
+    """What must be given for it to be made; a strategy or a transform lacks what it wraps, be there a default."""
+    required = " and ".join(p.name for p in entry.parameters if p.required)
+    return f"{required or 'what it wraps'} must be given" if required or entry.wraps else ""
 
 
 def selected(registry: Registry[Any], text: Text) -> list[Spec]:
@@ -30,34 +41,48 @@ def selected(registry: Registry[Any], text: Text) -> list[Spec]:
         UsageError: the text cannot be read, a pattern matches nothing, nothing is left, or what is left out was
             not among the names before it.
     """
+    written = _read(text)
+    found = picked(registry, written)
+    if not found:
+        raise UsageError(f"{', '.join(map(str, written))!r}: no {registry.kind} is left")
+    return found
+
+
+def picked(registry: Registry[Any], written: Sequence[Spec], lacks: Lacks = lacking) -> list[Spec]:
+    """The same, where nothing may be left, and patterns stand for what lacks nothing by another rule."""
     found: dict[Spec, None] = {}
-    for spec in _read(text):
+    for spec in written:
         if spec.name.startswith("-"):
-            _leave_out(registry, found, spec)
+            _leave_out(registry, found, spec, lacks)
         elif registry.is_group(spec.name):
-            found.update(dict.fromkeys(Spec(name, spec.args, spec.kwargs) for name in _matching(registry, spec.name)))
+            names = _matching(registry, spec.name, lacks)
+            found.update(dict.fromkeys(Spec(name, spec.args, spec.kwargs) for name in names))
         else:
             found[spec] = None
-    if not found:
-        raise UsageError(f"{', '.join(map(str, _read(text)))!r}: no {registry.kind} is left")
     return list(found)
 
 
-def left_out(registry: Registry[Any], text: Text) -> dict[str, str]:
+def left_out(registry: Registry[Any], text: Text, lacks: Lacks = lacking) -> dict[str, str]:
     """What patterns of a text match in files and families but do not stand for, with the reason of each."""
     names = [spec.name for spec in _read(text)]
     patterns = [name for name in names if not name.startswith("-") and registry.is_group(name)]
-    found = {name: why for pattern in patterns for name, why in _matches(registry, pattern).items()}
+    found = {name: why for pattern in patterns for name, why in _matches(registry, pattern, lacks).items()}
     return {name: why for name, why in found.items() if why}
+
+
+def candidates(registry: Registry[Any], pattern: str) -> list[str]:
+    """The names among which a pattern looks: of a file's or a family's members, or those that are registered."""
+    where = _where(registry, pattern)
+    return registry.members(where[:-1]) if where else registry.names()
 
 
 def _read(text: Text) -> Sequence[Spec]:
     return parse_list(text) if isinstance(text, str) else text
 
 
-def _leave_out(registry: Registry[Any], found: dict[Spec, None], spec: Spec) -> None:
+def _leave_out(registry: Registry[Any], found: dict[Spec, None], spec: Spec, lacks: Lacks) -> None:
     name = spec.name.removeprefix("-")
-    names = _matching(registry, name) if registry.is_group(name) else [registry.find(name).name]
+    names = _matching(registry, name, lacks) if registry.is_group(name) else [registry.find(name).name]
     gone = [s for s in found if registry.find(s.name).name in names]
     if not gone:
         before = ", ".join(map(str, found)) or "none"
@@ -66,29 +91,29 @@ def _leave_out(registry: Registry[Any], found: dict[Spec, None], spec: Spec) -> 
         del found[each]
 
 
-def _matching(registry: Registry[Any], name: str) -> list[str]:
+def _matching(registry: Registry[Any], name: str, lacks: Lacks) -> list[str]:
     """The names that a group or a pattern stands for."""
-    found = _matches(registry, name)
+    found = _matches(registry, name, lacks)
     names = [each for each, why in found.items() if not why]
     if not names and found:
         reasons = "; ".join(f"{each}: {why}" for each, why in found.items())
         raise UsageError(f"no {registry.kind} that matches {name!r} can be used by its name alone ({reasons})")
     if not names:
         where = _where(registry, name)
-        known = registry.members(where[:-1]) if where else registry.names()
         families = [] if where else [f"{family}.*" for family in registry.families]
-        raise UsageError(f"no {registry.kind} matches {name!r}; {hint_of(name[len(where) :], known, families)}")
+        hint = hint_of(name[len(where) :], candidates(registry, name), families)
+        raise Unmatched(f"no {registry.kind} matches {name!r}; {hint}")
     return names
 
 
-def _matches(registry: Registry[Any], name: str) -> Mapping[str, str]:
+def _matches(registry: Registry[Any], name: str, lacks: Lacks) -> Mapping[str, str]:
     """The names that a group or a pattern matches, each with why it does not stand for it; "" where it does."""
     where = _where(registry, name)
     if where:
-        found = [where + member for member in registry.members(where[:-1]) if fnmatchcase(member, name[len(where) :])]
-        return {each: _refusal(registry, each) for each in found}
+        members = [member for member in candidates(registry, name) if fnmatchcase(member, name[len(where) :])]
+        return {where + member: _refusal(registry, where + member, lacks) for member in members}
     chosen = registry.groups.get(name, lambda entry: fnmatchcase(entry.name, name))
-    return {entry.name: "" for entry in registry if _whole(entry) and chosen(entry)}
+    return {entry.name: "" for entry in registry if not lacks(entry) and chosen(entry)}
 
 
 def _where(registry: Registry[Any], name: str) -> str:
@@ -99,18 +124,11 @@ def _where(registry: Registry[Any], name: str) -> str:
     return family + dot if dot and family in registry.families else ""
 
 
-def _refusal(registry: Registry[Any], name: str) -> str:
+def _refusal(registry: Registry[Any], name: str, lacks: Lacks) -> str:
     """Why it cannot be used by its name alone; empty if it can."""
     try:
         entry = registry.find(name)
     except UsageError as error:
         return str(error).removeprefix(f"{name}: ")
-    if _whole(entry):
-        fails: str = entry.meta["fails"]() if "fails" in entry.meta else ""
-        return fails
-    return f"{' and '.join(p.name for p in entry.parameters if p.required) or 'what it wraps'} must be given"
-
-
-def _whole(entry: Entry[Any]) -> bool:
-    """Whether it can be made by its name alone, and is no strategy or transform."""
-    return not entry.wraps and not any(parameter.required for parameter in entry.parameters)
+    fails: Callable[[], str] = entry.meta.get("fails", str)
+    return lacks(entry) or fails()

@@ -76,6 +76,22 @@ def _required(entry: Entry[Optimizer]) -> dict[str, Any]:
     return given
 
 
+def lacking(entry: Entry[Optimizer]) -> str:
+    """What must be given beside its name for it to be checked; empty where the rest can be filled in."""
+    missing = [p.name for p in entry.parameters if p.required and p.name not in _required(entry)]
+    return f"{' and '.join(missing)} must be given" if missing else ""
+
+
+def filled(spec: Spec | str) -> Spec:
+    """The bound spec of an optimizer, what it requires and is not given filled in as :func:`example` does.
+
+    Raises:
+        UsageError: the name or the settings are wrong.
+    """
+    given = optimizer.named(parse(spec) if isinstance(spec, str) else spec)
+    return optimizer.bind(given.replace(**{**_required(optimizer.find(given.name)), **given.options}))
+
+
 def tuned(spec: Spec, fraction: float) -> Spec:
     """A bound spec with every setting that has a tuning range set to a fraction of it, nested ones too."""
     entry = optimizer.find(spec.name)
@@ -94,9 +110,8 @@ def check_optimizer(spec: Spec | str) -> list[Check]:
     Raises:
         UsageError: the name or the settings are wrong.
     """
-    given = optimizer.named(parse(spec) if isinstance(spec, str) else spec)
-    entry = optimizer.find(given.name)
-    spec = optimizer.bind(given.replace(**{**_required(entry), **given.options}))
+    spec = filled(spec)
+    entry = optimizer.find(spec.name)
     done = [*_documented(entry), *_bounds(entry, spec), *_tuning(entry)]
     ready = all(check.holds for check in done if check.name == "tuning")
     for name, check in _BEHAVIOUR.items() if ready else ():

@@ -295,14 +295,14 @@ def landscape(**options: Any) -> None:
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True)
 @DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(**options: Any) -> None:
-    """Say whether an optimizer, a problem or an initializer keeps what the suite relies on.
+    """Say whether optimizers, problems and initializers keep what the suite relies on.
 
-    NAME is a registered one or your own, as in mine.py:MyOptimizer.
+    NAMES are registered ones or your own, as in mine.py:MyOptimizer, and patterns, as in "mine.py:*".
     """
     from suite.check_command import check
 
