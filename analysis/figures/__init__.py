@@ -11,13 +11,16 @@ from analysis.figures.curves import learning_curves, performance_profile, sensit
 from analysis.figures.heatmap import heat_map
 from analysis.figures.lines import Line, line_chart
 from analysis.figures.spectra import course, densities, index, outliers
-from analysis.figures.style import DARK, LIGHT, Palette, Theme
+from analysis.figures.style import DARK, FEW, FRONT, LIGHT, OWN, Palette, Theme
 from analysis.figures.traces import traces
 
 __all__ = [
     "DARK",
+    "FEW",
     "FORMATS",
+    "FRONT",
     "LIGHT",
+    "OWN",
     "PARTS",
     "Chart",
     "Inline",

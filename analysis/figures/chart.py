@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 from analysis.figures.style import LIGHT, SIZE, Palette, Theme, settings
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("svg", "pdf", "png")
+BEHIND, UNCOLOURED = 0.8, 1.1  # points, the width of lines behind those in front, and of those without a colour
 _DATES = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 
@@ -49,9 +51,17 @@ class Panel:
         """The colour of a series here."""
         return self.palette.colour(name, self.theme)
 
+    def pen(self, name: str) -> dict[str, Any]:
+        """How the lines of a series are drawn: in its colour, or thin and grey behind those that are in front."""
+        if not self.palette.leads(name):
+            return {"color": self.theme.quiet, "lw": BEHIND, "zorder": 2}
+        look: dict[str, Any] = {"color": self.colour(name), "ls": self.palette.dashes(name), "zorder": 4}
+        return look if self.palette.own(name) else {**look, "lw": UNCOLOURED, "zorder": 3}
+
     def tag(self, artist: Any, name: str) -> None:
         """Say whose an artist is, so that a page can bring it forward or hide it."""
-        artist.set_gid(f"series-{self.palette.place(name)}")
+        kind = "series" if self.palette.leads(name) else "behind"
+        artist.set_gid(f"{kind}-{self.palette.place(name)}")
 
     def mark(self, x: float, y: float, text: str, series: str | None = None) -> None:
         """Let a place, in data coordinates, say its value when pointed at."""
@@ -67,18 +77,15 @@ class Panel:
 
 
 Draw = Callable[[Panel], None]
+Place = tuple[float, float, str, int]  # x, y, text, place in the palette or −1, in an SVG's units
 
 
 @dataclass(frozen=True)
 class Inline:
-    """A chart for a page: SVG whose colours are CSS variables, and what it says when pointed at.
-
-    Args:
-        marks: (x, y, text, place in the palette or −1), in the SVG's own units.
-    """
+    """A chart for a page: SVG whose colours are CSS variables, and what it says when pointed at."""
 
     svg: str
-    marks: list[tuple[float, float, str, int]]
+    marks: list[Place]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +129,11 @@ class Chart:
         return path
 
     def svg(self, theme: Theme = LIGHT) -> str:
-        """The whole figure, with its title, as the text of an SVG file."""
-        text = self._rendered("svg", theme, True)[0].decode()
-        return '<?xml version="1.0" encoding="utf-8"?>\n' + _slim(text)
+        """The whole figure, with its title, as the text of an SVG file; a browser names the line that is pointed at."""
+        text = _slim(self._rendered("svg", theme, True)[0].decode())
+        names = list(self.palette)
+        text = re.sub(r' data-s="(\d+)">', lambda found: f"{found[0]}<title>{escape(names[int(found[1])])}</title>", text)
+        return '<?xml version="1.0" encoding="utf-8"?>\n' + text
 
     def inline(self, prefix: str = "") -> Inline:
         """The figure for a page that defines ``--ink``, ``--muted``, ``--grid``, ``--paper``, ``--s0``, …
@@ -148,7 +157,7 @@ class Chart:
 
     def _rendered(
         self, kind: str, theme: Theme, titled: bool, dpi: int = 72
-    ) -> tuple[bytes, list[tuple[float, float, str, int]]]:
+    ) -> tuple[bytes, list[Place]]:
         import matplotlib as mpl
 
         with mpl.rc_context(settings(theme, self.name)):
@@ -191,7 +200,7 @@ def _headed(title: str, draw: Draw, panel: Panel) -> None:
     draw(panel)
 
 
-def _places(figure: Figure, panels: Sequence[Panel]) -> list[tuple[float, float, str, int]]:
+def _places(figure: Figure, panels: Sequence[Panel]) -> list[Place]:
     """Where marks lie in the SVG, whose y runs down."""
     import numpy as np
 
@@ -212,6 +221,7 @@ def _slim(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="series-(\d+)">', r'<g data-s="\1">', svg)
+    svg = re.sub(r'<g id="behind-(\d+)">', r'<g class="behind" data-s="\1">', svg)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r"<[^>]*>", _rounded, svg, flags=re.DOTALL)

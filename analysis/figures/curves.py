@@ -53,11 +53,11 @@ def performance_profile(
     """The share of problems that each optimizer solves within a factor τ of the quickest (Dolan & Moré 2002).
 
     Args:
-        table: columns ``optimizer``, ``tau`` (≥ 1), ``share`` (in [0, 1]).
+        table: columns ``optimizer``, ``tau`` (≥ 1), ``share`` (in [0, 1]); ``score``, if it is there, is said.
     """
     line = Line(
         "tau", "share", xlabel="within this factor of the quickest", ylabel="share of problems solved",
-        xscale="log", yscale="linear", steps=True,
+        xscale="log", yscale="linear", steps=True, notes={"score": "score"} if "score" in table else {},
     )  # fmt: skip
     options.setdefault("why_empty", "no problem has a target that a run reached")
     return line_chart(name, title, table, line, **options)

@@ -27,9 +27,16 @@ class End:
 def label_ends(panel: Panel, ends: Sequence[End]) -> None:
     """Put names to the right of the axes, as near to the lines' ends as they can be without touching.
 
-    Names beyond the first 14 are left to pointing.
+    Those that are not in front, and names beyond the first 14, are left to pointing.
     """
-    shown = [end for end in ends if np.isfinite(end.y)][:MOST]
+    there = [end for end in ends if np.isfinite(end.y)]
+    front = [end for end in there if panel.palette.leads(end.name)]
+    shown = front[:MOST]
+    if len(there) > len(shown):
+        left = len(there) - len(shown)
+        words = f"and {left} more" if len(front) > MOST else f"{left} other{'s' * (left > 1)} in grey"
+        panel.axis.text(1.045, 1 + LINE, words, transform=panel.axis.transAxes, color=panel.theme.muted, va="center",
+                        fontsize=8.5)  # fmt: skip
     if not shown:
         return
     right = max(end.x for end in shown)
@@ -43,10 +50,6 @@ def label_ends(panel: Panel, ends: Sequence[End]) -> None:
         text = panel.axis.text(1.045, placed, end.said or end.name, transform=panel.axis.transAxes,
                                color=colour, va="center", ha="left", fontsize=8.5)  # fmt: skip
         panel.tag(text, end.name)
-    if len(ends) > len(shown):
-        panel.axis.text(
-            1.045, 1.0, f"and {len(ends) - len(shown)} more", transform=panel.axis.transAxes, color=panel.theme.muted
-        )
 
 
 def _height(panel: Panel, end: End) -> float:

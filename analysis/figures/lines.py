@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.figures.axes import Scale, set_scale
 from analysis.figures.chart import Chart, Panel
@@ -67,7 +68,7 @@ def line_chart(
 
 
 def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str) -> None:
-    """Draw each name's line, with its interval behind it and its name at its end."""
+    """Draw each name's line, with its interval behind it and its name at its end; of many names those in front."""
     shown = table.loc[np.isfinite(table[[line.x, line.y]].to_numpy(float)).all(axis=1)] if len(table) else table
     if shown.empty:
         panel.empty(why_empty)
@@ -96,12 +97,12 @@ def _one(panel: Panel, line: Line, name: str, own: pd.DataFrame, limits: tuple[f
     """One name's line; where it ends."""
     x, y = own[line.x].to_numpy(float), own[line.y].to_numpy(float)
     style: Any = "steps-post" if line.steps else "default"
-    (drawn,) = panel.axis.plot(
-        x, y, color=panel.colour(name), ls=panel.palette.dashes(name), drawstyle=style, zorder=3,
-        marker="o" if line.points or len(x) == 1 else None, ms=3.2,
-    )  # fmt: skip
+    leads = panel.palette.leads(name)
+    marker = "o" if len(x) == 1 or (line.points and leads) else None
+    turns = _turns(y) if line.steps else slice(None)
+    (drawn,) = panel.axis.plot(x[turns], y[turns], drawstyle=style, marker=marker, ms=3.2, **panel.pen(name))
     panel.tag(drawn, name)
-    if line.low and line.high:
+    if line.low and line.high and leads and panel.palette.own(name):
         low, high = (np.clip(own[c].to_numpy(float), *limits) for c in (line.low, line.high))
         if np.isfinite(low).any():
             band = panel.axis.fill_between(
@@ -112,6 +113,13 @@ def _one(panel: Panel, line: Line, name: str, own: pd.DataFrame, limits: tuple[f
         if limits[0] <= place[1] <= limits[1]:
             panel.mark(*place, _said(line, name, row), name)
     return End(name, float(x[-1]), float(y[-1]))
+
+
+def _turns(y: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points of a line of steps it takes to draw it: those at which it rises or falls, and both ends."""
+    kept = np.ones(len(y), dtype=bool)
+    kept[1:-1] = y[1:-1] != y[:-2]
+    return kept
 
 
 def _said(line: Line, name: str, row: dict[Any, Any]) -> str:

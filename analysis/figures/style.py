@@ -1,12 +1,13 @@
 """The look of every figure: colours, type, and when an axis is logarithmic.
 
 The eight colours of a theme differ for people with normal, protan, deutan and tritan vision
-(the tests measure by how much), and each has a contrast of at least 3.5 to the paper.
+(the tests measure by how much), and each has a contrast of at least 3.5 to the paper. More
+cannot be told apart: where there are many names, few are in colour and the others in grey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,36 +24,46 @@ class Theme:
 
     Args:
         ink, muted: text, and text that stands back.
+        quiet: of data that are there to be held against, not to be told apart.
         grid, paper: lines behind the data, and what is behind everything.
-        series: of optimizers, or whatever else is told apart.
+        series: of optimizers, or whatever else is told apart; the last is a grey.
     """
 
     ink: str
     muted: str
+    quiet: str
     grid: str
     paper: str
     series: tuple[str, ...]
 
     @property
     def roles(self) -> dict[str, str]:
-        """Every colour by name: ``ink``, ``muted``, ``grid``, ``paper``, ``s0``, ``s1``, …"""
-        own = {"ink": self.ink, "muted": self.muted, "grid": self.grid, "paper": self.paper}
+        """Every colour by name: ``ink``, ``muted``, ``quiet``, ``grid``, ``paper``, ``s0``, ``s1``, …"""
+        own = {"ink": self.ink, "muted": self.muted, "quiet": self.quiet, "grid": self.grid, "paper": self.paper}
         return own | {f"s{i}": colour for i, colour in enumerate(self.series)}
 
 
 LIGHT = Theme(
-    "#1b2230", "#5c6675", "#e4e7ec", "#fefefe",
+    "#1b2230", "#5c6675", "#b4bbc6", "#e4e7ec", "#fefefe",
     ("#1a6fe0", "#d43b47", "#16917f", "#a87b00", "#5a1fe0", "#d63aa9", "#6b2c0a", "#46484c"),
 )  # fmt: skip
 DARK = Theme(
-    "#e7eaf0", "#9aa5b5", "#2c3442", "#141820",
+    "#e7eaf0", "#9aa5b5", "#525c6c", "#2c3442", "#141820",
     ("#45a6f5", "#e8474f", "#55d89a", "#efda75", "#8c68ff", "#dd459f", "#fb8e13", "#d3dae2"),
 )  # fmt: skip
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 
 
+OWN = len(LIGHT.series) - 1  # names that have a colour to themselves where there are many; the others share the last
+FEW = 10  # names of which each can be in colour, and be read beside the end of its line
+FRONT = 6  # names in front of a figure where there are more
+
+
 class Palette:
-    """One colour for each name, the same in every figure; from the ninth name on, lines are dashed too.
+    """How each name looks, the same in every figure.
+
+    Of up to ten names each has one of eight colours, the ninth and tenth dashed. Of more, the first seven have a
+    colour each, which nobody else has, and the others share a grey; and a figure brings some forward (:meth:`focus`).
 
     Args:
         names: in the order in which they get colours; names met later follow.
@@ -60,20 +71,59 @@ class Palette:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._place: dict[str, int] = {}
+        self._front: frozenset[str] | None = None
         for name in names:
             self.place(name)
+        self.many = len(self._place) > FEW
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
 
     def place(self, name: str) -> int:
         """Which of the names it is, counted from 0."""
         return self._place.setdefault(name, len(self._place))
 
+    def shares(self, other: Palette) -> bool:
+        """Whether names have the same places in both: one is the other, perhaps with other names in front."""
+        return self._place is other._place
+
+    def focus(self, first: Iterable[str], beside: Iterable[str] = ()) -> Palette:
+        """The same palette for a figure that brings forward few: of ``first`` six, and those ``beside`` them.
+
+        After the very first those that have a colour to themselves go before others. Of up to ten names all stay in
+        front.
+        """
+        if not self.many:
+            return self
+        ordered = list(dict.fromkeys(first))
+        ordered[1:] = sorted(ordered[1:], key=lambda name: not self.own(name))
+        found = Palette()
+        found._place, found.many = self._place, True
+        found._front = frozenset([*ordered[:FRONT], *beside])
+        return found
+
+    def leads(self, name: str) -> bool:
+        """Whether a name stands in front; the others are what it is held against."""
+        return self._front is None or name in self._front
+
+    def own(self, name: str) -> bool:
+        """Whether its colour is nobody else's."""
+        return not self.many or self.place(name) < OWN
+
+    def role(self, name: str) -> str:
+        """The name of its colour among those of a theme: ``s0``, ``s1``, …"""
+        place = self.place(name)
+        return f"s{min(place, OWN) if self.many else place % (OWN + 1)}"
+
     def colour(self, name: str, theme: Theme = LIGHT) -> str:
         """The colour of a name."""
-        return theme.series[self.place(name) % len(theme.series)]
+        return theme.roles[self.role(name)]
 
     def dashes(self, name: str) -> Any:
         """How its lines are drawn."""
-        return DASHES[self.place(name) // len(LIGHT.series) % len(DASHES)]
+        place = self.place(name)
+        turn = max(0, place - OWN) if self.many else place // (OWN + 1)
+        return DASHES[turn % len(DASHES)]
 
 
 def settings(theme: Theme, salt: str) -> Any:

@@ -57,12 +57,12 @@ def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty
         own = own.sort_values("step")
         step, value = own["step"].to_numpy(float), own["value"].to_numpy(float)
         every = slice(None, None, max(1, -(-len(step) // DOTS)))
-        colour = panel.colour(str(name))
-        if len(step) > WINDOW:
+        if len(step) > WINDOW and panel.palette.leads(str(name)):
+            colour = panel.colour(str(name))
             (dots,) = axis.plot(step[every], value[every], ".", color=colour, ms=2.6, alpha=0.35, mew=0)
             panel.tag(dots, str(name))
         line = running(value, window or WINDOW, "mean" if window else "median") if len(step) > WINDOW else value
-        (drawn,) = axis.plot(step[every], line[every], color=colour, ls=panel.palette.dashes(str(name)), zorder=3)
+        (drawn,) = axis.plot(step[every], line[every], **panel.pen(str(name)))
         panel.tag(drawn, str(name))
         for x, y in zip(step[every], line[every], strict=True):
             panel.mark(x, y, f"{name}\nstep {plain(x)}\n{measure} {plain(y)}", str(name))

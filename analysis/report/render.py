@@ -23,7 +23,7 @@ def render(page: Page) -> str:
     """The page; the same page gives the same text."""
     blocks = [block for section in page.sections for block in section.blocks]
     charts = [chart for block in blocks if isinstance(block, Figure) for chart in block.variants.values()]
-    drawn = {chart: _drawn(chart, f"f{i}-", chart.palette is page.palette) for i, chart in enumerate(charts)}
+    drawn = {chart: _drawn(chart, f"f{i}-", chart.palette.shares(page.palette)) for i, chart in enumerate(charts)}
     return _templates().get_template("page.html").render(page=page, drawn=drawn)
 
 

@@ -38,8 +38,8 @@ def report(*, results: str, out: str | None, open_it: bool) -> int:
 
 def figures(*, results: str, form: str, out: str | None, theme: str) -> int:
     """Write every figure as a file; the exit code."""
-    from analysis.figures import DARK, LIGHT, Palette
-    from suite.reporting import contests
+    from analysis.figures import DARK, LIGHT
+    from suite.reporting import contests, focus
     from suite.reporting.figures import every
 
     evidence = _evidence(results)
@@ -49,7 +49,7 @@ def figures(*, results: str, form: str, out: str | None, theme: str) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"figures: {folder} cannot be made: {error.strerror or error}") from error
-    for chart in every(evidence, found, Palette(dict.fromkeys(evidence.names()))):
+    for chart in every(evidence, found, focus.palette(list(evidence.names()), contests.newest(found))):
         if not chart.empty:
             click.echo(chart.save(folder / f"{chart.name}.{form}", {"light": LIGHT, "dark": DARK}[theme]))
     return 0

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures import (
+    FRONT,
     PARTS,
     Chart,
     Line,
@@ -28,6 +29,7 @@ from suite import landscapes
 from suite.clocks import EPOCHS, EVALUATIONS, STEPS
 from suite.costs import machine_names
 from suite.curvature_figure import spectrum_charts
+from suite.reporting import focus
 from suite.reporting.contests import MEASURED, Contest, clock_name, clocks, newest, times
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
@@ -48,6 +50,7 @@ def slug(*words: str) -> str:
 def curves(contest: Contest, palette: Palette) -> list[Mapping[str, Chart]]:
     """Learning curves of the measure that ranks and of the training loss: against what the rows are held against each
     other by, steps, and seconds where known."""
+    palette = focus.front(palette, contest)
     measures = dict.fromkeys((contest.ranked_by, "train_loss"))
     return [_variants(contest, measure, palette) for measure in measures]
 
@@ -95,6 +98,7 @@ def _title(measure: str) -> str:
 
 def tuned(contest: Contest, palette: Palette) -> Iterator[Chart]:
     """Sensitivity to each setting that more than one trial varied."""
+    palette = focus.front(palette, contest)
     for name in contest.settings:
         table = contest.sensitivity(name)
         if table["value"].nunique() > 1:
@@ -123,7 +127,10 @@ def budget(contest: Contest, palette: Palette) -> Chart:
     led = list(dict.fromkeys(ranking_changes(curves, contest.better(measure))["first"])) if len(table) else []
     if len(led) > 1:
         caption += f" Who leads changes with the budget: {', then '.join(led)}."
-    return tuning_curves(table, measure=measure, name=slug(contest.name, "tuning"), caption=caption, palette=palette)
+    return tuning_curves(
+        table, measure=measure, name=slug(contest.name, "tuning"), caption=caption,
+        palette=focus.front(palette, contest),
+    )  # fmt: skip
 
 
 def profile(found: Sequence[Contest], palette: Palette) -> dict[str, Chart]:
@@ -146,9 +153,13 @@ def _profile(table: pd.DataFrame, machine: str | None, by: str, palette: Palette
     shares = profile_of(table)
     long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names="tau")
     scores = profile_score(table).sort_values(ascending=False)
-    told = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    palette = palette.focus(map(str, scores.index[:FRONT]), focus.beside(palette))
+    first = {name: score for name, score in scores.items() if palette.leads(str(name))}
+    told = ", ".join(f"{name} {score:.2f}" for name, score in first.items())
+    rest = scores.drop(list(first))
+    told += f"; {len(rest)} others {rest.max():.2f} to {rest.min():.2f}" if len(rest) else ""
     return performance_profile(
-        long,
+        long.assign(score=long["optimizer"].map(scores)),
         name=slug("profile", f"seconds {machine}" if machine else by),
         caption=f"By {'seconds' if machine else by} to each problem's target. Score, area up to 4: {told}."
         f"{_partly(table)}",
@@ -172,6 +183,8 @@ def solved(found: Sequence[Contest], palette: Palette) -> Chart:
     budgets = np.unique(table.to_numpy(float)) if len(table) else np.array([])
     shares = solved_per_budget(table, budgets[np.isfinite(budgets)]) if len(table) else table
     long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names=clock)
+    order = shares.mean().sort_values(ascending=False).index
+    palette = palette.focus(map(str, order[:FRONT]), focus.beside(palette))
     line = Line(clock, "share", ylabel="share of problems solved", yscale="linear", steps=True)
     return line_chart(
         "solved", "Targets reached", long.astype({"share": float}), line, palette=palette,

@@ -11,7 +11,7 @@ from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
 from suite.clocks import told
 from suite.environment import short
-from suite.reporting import figures, scaling, tables
+from suite.reporting import figures, focus, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
 from suite.reporting.cost_tables import cost_tables
 from suite.reporting.evidence import Evidence
@@ -20,8 +20,8 @@ from suite.reporting.evidence import Evidence
 def page(evidence: Evidence) -> Page:
     """The page of a folder of results."""
     found = every(evidence)
-    palette = Palette(dict.fromkeys(evidence.names()))
-    names = list(dict.fromkeys(evidence.names()))
+    palette = focus.palette(list(evidence.names()), newest(found))
+    names = list(palette)
     costs = figures.costs(evidence, palette)
     sections = [
         *_overview(found, names, palette),
@@ -180,14 +180,14 @@ def _problems(found: Sequence[Contest], palette: Palette, costs: Mapping[str, li
         chart = figures.starts(contest, palette)
         blocks += [_figure(chart)] if chart is not None else []
         blocks += [_figure(chart) for chart in left.pop(contest.name, ())]
-        yield Section(key, contest.name, blocks, _lead(contest), "problem")
+        yield Section(key, contest.name, blocks, _lead(contest, palette), "problem")
 
 
 def _figure(chart: Chart) -> Figure:
     return Figure({"": chart})
 
 
-def _lead(contest: Contest) -> list[str]:
+def _lead(contest: Contest, palette: Palette) -> list[str]:
     about = contest.about
     batch = f"batches of {about['batch_size']}" if about["batch_size"] else "full batches"
     words = f"{about['steps']} steps, {batch}; tuned by final {about['tuned_by'].replace('_', ' ')}."
@@ -198,7 +198,8 @@ def _lead(contest: Contest) -> list[str]:
             f" Target: {target['measure'].replace('_', ' ')} {sign} {number(target['value'])} ({target['origin']})."
         )
     sentence = contest.sentence.removeprefix(f"{contest.name}: ")
-    return [f"{sentence[:1].upper()}{sentence[1:]}.", words] if sentence else [words]
+    said = [f"{sentence[:1].upper()}{sentence[1:]}."] if sentence else []
+    return [*said, words, *filter(None, [focus.told(palette, contest)])]
 
 
 def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:

@@ -1,0 +1,60 @@
+"""Which of many optimizers stand in front of the figures: those that the tables mark, and some that everybody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from analysis.figures import FEW, OWN, Palette
+from suite.reporting.contests import Contest
+from suite.reporting.tables import TONES
+
+REFERENCES = ("sgd", "adam")  # what others are commonly held against
+
+
+def marked(contest: Contest) -> list[str]:
+    """The best of a problem and what cannot be told from it, best first: what the tables mark."""
+    return [row["optimizer"] for row in contest.leading if row["verdict"] in TONES]
+
+
+def beside(names: Iterable[str]) -> list[str]:
+    """Those that are shown wherever they stand: definitions of one's own, and the references."""
+    return [name for name in names if ".py:" in name or name in REFERENCES]
+
+
+def palette(names: Sequence[str], found: Sequence[Contest]) -> Palette:
+    """The palette of a page.
+
+    Of many optimizers those get colours that won most problems, then those that are best or tied on most; then come
+    the ones beside them.
+    """
+    names = list(dict.fromkeys(names))
+    if len(names) <= FEW:
+        return Palette(names)
+    won, led, ranks = ({name: 0.0 for name in names} for _ in range(3))
+    for contest in found:
+        tied, order = marked(contest), [row["optimizer"] for row in contest.leading]
+        for name in names:
+            won[name] += name in tied[:1]
+            led[name] += name in tied
+            ranks[name] += order.index(name) if name in order else len(names)
+    ordered = sorted(names, key=lambda name: (-won[name], -led[name], ranks[name]))
+    known = beside(ordered[OWN:])
+    return Palette([*ordered[:OWN], *known, *(name for name in ordered[OWN:] if name not in known)])
+
+
+def front(palette: Palette, contest: Contest) -> Palette:
+    """The palette of a problem's figures."""
+    return palette.focus(marked(contest), beside(palette))
+
+
+def told(palette: Palette, contest: Contest) -> str:
+    """Who stands in front of a problem's figures, in a sentence; empty where all do."""
+    if not palette.many:
+        return ""
+    shown, tied = front(palette, contest), marked(contest)[1:]
+    there = sum(map(shown.leads, tied))
+    share = "all" if there == len(tied) else f"{there} of the"
+    who = f"the best and {share} {len(tied)} that cannot be told from it" if tied else "the best"
+    known = [name for name in beside(palette) if name not in marked(contest)]
+    who += f", with {' and '.join(known)} to compare" if known else ""
+    return f"Its figures bring forward {who}; the others are grey: point at a line to see whose it is."
