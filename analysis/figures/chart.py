@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from analysis.figures.places import Axis, Mark, Place, Points, along, places
+from analysis.figures.slim import slim
 from analysis.figures.style import LIGHT, SIZE, Palette, Theme, settings
 
 if TYPE_CHECKING:
@@ -28,16 +30,6 @@ BEHIND, UNCOLOURED = 0.8, 1.1  # points, the width of lines behind those in fron
 _DATES = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A place that says its value when pointed at; ``series`` is its name in the palette, if it has one."""
-
-    x: float
-    y: float
-    text: str
-    series: str | None = None
-
-
 @dataclass(eq=False)
 class Panel:
     """One pair of axes while it is drawn."""
@@ -46,6 +38,7 @@ class Panel:
     theme: Theme
     palette: Palette
     marks: list[Mark] = field(default_factory=list)
+    points: list[Points] = field(default_factory=list)
 
     def colour(self, name: str) -> str:
         """The colour of a series here."""
@@ -77,15 +70,20 @@ class Panel:
 
 
 Draw = Callable[[Panel], None]
-Place = tuple[float, float, str, int]  # x, y, text, place in the palette or −1, in an SVG's units
 
 
 @dataclass(frozen=True)
 class Inline:
-    """A chart for a page: SVG whose colours are CSS variables, and what it says when pointed at."""
+    """A chart for a page: SVG whose colours are CSS variables, and what it says when pointed at.
+
+    Args:
+        marks: single places, each with what it says.
+        points: rows of tables, with the axes along which they lie.
+    """
 
     svg: str
     marks: list[Place]
+    points: list[tuple[Points, Axis, Axis]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +128,9 @@ class Chart:
 
     def svg(self, theme: Theme = LIGHT) -> str:
         """The whole figure, with its title, as the text of an SVG file; a browser names the line that is pointed at."""
-        text = _slim(self._rendered("svg", theme, True)[0].decode())
-        names = list(self.palette)
-        text = re.sub(r' data-s="(\d+)">', lambda found: f"{found[0]}<title>{escape(names[int(found[1])])}</title>", text)
+        text = slim(self._rendered("svg", theme, True)[0].decode())
+        titles = [f"<title>{escape(name)}</title>" for name in self.palette]
+        text = re.sub(r' data-s="(\d+)">', lambda found: found[0] + titles[int(found[1])], text)
         return '<?xml version="1.0" encoding="utf-8"?>\n' + text
 
     def inline(self, prefix: str = "") -> Inline:
@@ -141,15 +139,16 @@ class Chart:
         Args:
             prefix: of the identities within the SVG, which must differ between the figures of a page.
         """
-        data, marks = self._rendered("svg", LIGHT, False)
-        text = _slim(data.decode())
+        data, marks, points = self._rendered("svg", LIGHT, False)
+        text = slim(data.decode())
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", text)
         for role, colour in LIGHT.roles.items():
             text = text.replace(colour, f"var(--{role})")
-        text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+        text = re.sub(r"font:([\d.]+)px [^;\"]*", r"font-size:\1px", text)  # matplotlib 3.10 and before
+        text = re.sub(r"font-family:[^;\"]*;", "", text)
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-        return Inline(text, marks)
+        return Inline(text, marks, points)
 
     def _repr_svg_(self) -> str:
         """How a notebook shows it."""
@@ -157,15 +156,15 @@ class Chart:
 
     def _rendered(
         self, kind: str, theme: Theme, titled: bool, dpi: int = 72
-    ) -> tuple[bytes, list[Place]]:
+    ) -> tuple[bytes, list[Place], list[tuple[Points, Axis, Axis]]]:
         import matplotlib as mpl
 
         with mpl.rc_context(settings(theme, self.name)):
             figure, panels = self._drawn(theme, titled)
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=dpi, metadata=_DATES[kind])
-            marks = [] if kind != "svg" else _places(figure, panels)
-        return buffer.getvalue(), marks
+            marks, points = (places(figure, panels), along(figure, panels)) if kind == "svg" else ([], [])
+        return buffer.getvalue(), marks, points
 
     def _drawn(self, theme: Theme, titled: bool) -> tuple[Figure, list[Panel]]:
         from matplotlib.figure import Figure
@@ -198,36 +197,3 @@ def beside(name: str, title: str, charts: Sequence[Chart], **options: Any) -> Ch
 def _headed(title: str, draw: Draw, panel: Panel) -> None:
     panel.axis.set_title(title)
     draw(panel)
-
-
-def _places(figure: Figure, panels: Sequence[Panel]) -> list[Place]:
-    """Where marks lie in the SVG, whose y runs down."""
-    import numpy as np
-
-    found = []
-    for panel in panels:
-        if not panel.marks:
-            continue
-        at = panel.axis.transData.transform([(m.x, m.y) for m in panel.marks])
-        for (x, y), m in zip(at, panel.marks, strict=True):
-            if np.isfinite(x) and np.isfinite(y):
-                place = -1 if m.series is None else panel.palette.place(m.series)
-                found.append((round(float(x), 1), round(float(figure.bbox.height - y), 1), m.text, place))
-    return found
-
-
-def _slim(svg: str) -> str:
-    """SVG without what nobody reads: comments, metadata, and identities that nothing refers to."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="series-(\d+)">', r'<g data-s="\1">', svg)
-    svg = re.sub(r'<g id="behind-(\d+)">', r'<g class="behind" data-s="\1">', svg)
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = re.sub(r"<[^>]*>", _rounded, svg, flags=re.DOTALL)
-    return re.sub(r">\s+<", "><", re.sub(r"\n\s*", "\n", svg))
-
-
-def _rounded(tag: re.Match[str]) -> str:
-    """A tag with its numbers to a hundredth of a point; what is written between tags stays as it is."""
-    return re.sub(r"(\d\.\d{2})\d+", r"\1", tag[0])

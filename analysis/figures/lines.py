@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from analysis.figures.axes import Scale, set_scale
 from analysis.figures.chart import Chart, Panel
 from analysis.figures.labels import End, label_ends
+from analysis.figures.places import Points
 from analysis.figures.style import Palette
-from analysis.numbers import interval, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,7 @@ def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str)
     inside = heights[(line.within[0] <= heights) & (heights <= line.within[1])]
     set_scale(axis, "y", np.concatenate([inside if len(inside) else heights, rule]), line.yscale)
     bottom, top = axis.get_ylim()
+    panel.points.append(Points(table, line.x, line.y, line.by, _says(line)))
     ends: list[End] = []
     for name, own in shown.sort_values(line.x, kind="stable").groupby(line.by, sort=False, observed=True):
         ends.append(_one(panel, line, str(name), own, (bottom, top)))
@@ -91,6 +93,13 @@ def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str)
         label_ends(panel, ends)
     axis.set(xlabel=line.xlabel or line.x, ylabel=line.ylabel or line.y)
     axis.grid(False, axis="x")
+
+
+def _says(line: Line) -> list[tuple[str, str, Sequence[str]]]:
+    """What a point says below its name: ``step 100``, ``test_loss 0.12 [0.11, 0.13]``, ``runs 10``."""
+    ends = (line.low, line.high) if line.low and line.high else ()
+    values = [(line.xlabel or line.x, line.x, ()), (line.ylabel or line.y, line.y, ends)]
+    return [*values, *((words, column, ()) for column, words in line.notes.items())]
 
 
 def _one(panel: Panel, line: Line, name: str, own: pd.DataFrame, limits: tuple[float, float]) -> End:
@@ -109,9 +118,6 @@ def _one(panel: Panel, line: Line, name: str, own: pd.DataFrame, limits: tuple[f
                 x, low, high, color=panel.colour(name), alpha=0.13, lw=0, step="post" if line.steps else None
             )
             panel.tag(band, name)
-    for place, row in zip(zip(x, y, strict=True), own.to_dict("records"), strict=True):
-        if limits[0] <= place[1] <= limits[1]:
-            panel.mark(*place, _said(line, name, row), name)
     return End(name, float(x[-1]), float(y[-1]))
 
 
@@ -120,11 +126,3 @@ def _turns(y: NDArray[np.float64]) -> NDArray[np.bool_]:
     kept = np.ones(len(y), dtype=bool)
     kept[1:-1] = y[1:-1] != y[:-2]
     return kept
-
-
-def _said(line: Line, name: str, row: dict[Any, Any]) -> str:
-    """What a point says: ``adam; step 100; test_loss 0.12 [0.11, 0.13]; n 10``."""
-    spread = interval(row[line.low], row[line.high]) if line.low and line.high else ""
-    parts = [name, f"{line.xlabel or line.x} {plain(row[line.x])}", f"{line.ylabel or line.y} {plain(row[line.y])}"]
-    parts[-1] += f" {spread}" if spread else ""
-    return "\n".join([*parts, *(f"{words} {plain(row[column])}" for column, words in line.notes.items())])

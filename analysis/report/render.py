@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures import DARK, LIGHT, Chart, Theme
+from analysis.figures.places import Axis, Points
+from analysis.report.numbers import Numbers
 from analysis.report.page import Facts, Figure, Page, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 HERE = Path(__file__).with_name("templates")
-DIGITS = 6  # of numbers in the data that go with a figure
-ROWS = 3000  # of a figure's data beyond which it is not put into the page
+ROWS = 3000  # of a figure's data beyond which it is not put into the page, unless its points say their values
 
 
 def render(page: Page) -> str:
     """The page; the same page gives the same text."""
     blocks = [block for section in page.sections for block in section.blocks]
     charts = [chart for block in blocks if isinstance(block, Figure) for chart in block.variants.values()]
-    drawn = {chart: _drawn(chart, f"f{i}-", chart.palette.shares(page.palette)) for i, chart in enumerate(charts)}
-    return _templates().get_template("page.html").render(page=page, drawn=drawn)
+    numbers = Numbers()
+    drawn = {
+        chart: _drawn(chart, f"f{i}-", chart.palette.shares(page.palette), numbers) for i, chart in enumerate(charts)
+    }
+    return _templates().get_template("page.html").render(page=page, drawn=drawn, numbers=list(numbers))
 
 
 @cache
@@ -52,21 +55,24 @@ def _variables(theme: Theme) -> str:
     return ";".join(f"--{role}:{colour}" for role, colour in theme.roles.items())
 
 
-def _drawn(chart: Chart, prefix: str, shared: bool) -> dict[str, str]:
-    """The SVG of a chart, what it says when pointed at, and its numbers as CSV, safe inside ``<script>``.
+def _drawn(chart: Chart, prefix: str, shared: bool, numbers: Numbers) -> dict[str, str]:
+    """The SVG of a chart, the identity of its numbers, and what it says when pointed at, safe inside ``<script>``.
 
     Args:
         shared: whether its names are those of the page's key, which then brings them forward.
     """
     inline = chart.inline(prefix)
-    marks = json.dumps(inline.marks, ensure_ascii=False, separators=(",", ":"))
-    svg = inline.svg if shared else re.sub(r' data-s="\d+"', "", inline.svg)
-    return {"svg": svg, "marks": marks.replace("<", "\\u003c"), "data": _data(chart).replace("<", "‹")}
+    points = [_pointed(chart, numbers, *along) for along in inline.points]
+    said = json.dumps({"marks": inline.marks, "points": points}, ensure_ascii=False, separators=(",", ":"))
+    svg = inline.svg if shared else inline.svg.replace(" data-s=", " data-o=")
+    there = chart.table is not None and len(chart.table) > 0 and (bool(points) or len(chart.table) <= ROWS)
+    data = numbers.add(chart.table) if there and chart.table is not None else ""
+    return {"svg": svg, "said": said.replace("<", "\\u003c"), "data": data}
 
 
-def _data(chart: Chart) -> str:
-    """The numbers as CSV; empty where there are none, or too many for a page."""
-    if chart.table is None or not 0 < len(chart.table) <= ROWS:
-        return ""
-    plain = chart.table[[c for c in chart.table if not isinstance(chart.table[c].iloc[0], list)]]
-    return plain.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+def _pointed(chart: Chart, numbers: Numbers, points: Points, x: Axis, y: Axis) -> dict[str, Any]:
+    """Rows that say their values: where they lie, and whose they are, by their place in the palette."""
+    whose = [chart.palette.place(str(name)) for name in points.table[points.by].unique()]
+    return {"data": numbers.add(points.table), "by": points.by, "whose": whose, "says": points.says,
+            **{key: [axis.column, axis.log, *(round(v, 3) for v in (axis.a, axis.b, axis.low, axis.high))]
+               for key, axis in (("x", x), ("y", y))}}  # fmt: skip

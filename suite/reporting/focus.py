@@ -30,7 +30,7 @@ def palette(names: Sequence[str], found: Sequence[Contest]) -> Palette:
     names = list(dict.fromkeys(names))
     if len(names) <= FEW:
         return Palette(names)
-    won, led, ranks = ({name: 0.0 for name in names} for _ in range(3))
+    won, led, ranks = (dict.fromkeys(names, 0.0) for _ in range(3))
     for contest in found:
         tied, order = marked(contest), [row["optimizer"] for row in contest.leading]
         for name in names:

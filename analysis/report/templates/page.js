@@ -7,12 +7,21 @@ document.querySelector(".theme").onclick = () => {
   root.dataset.theme = dark ? "light" : "dark";
 };
 
-// optimizers that are brought forward
+// optimizers that are brought forward; those without a colour to themselves take one that is free
 const rule = document.head.appendChild(document.createElement("style"));
+const colours = all(document, '.key [data-own="1"]').map(b => b.dataset.k);
 for (const button of all(document, ".key button")) button.onclick = () => {
   button.ariaPressed = button.ariaPressed !== "true";
-  const chosen = all(document, ".key [aria-pressed=true]").map(b => `:not([data-s="${b.dataset.k}"])`);
-  rule.textContent = chosen.length ? `[data-s]${chosen.join("")}{opacity:.13}` : "";
+  const chosen = all(document, ".key [aria-pressed=true]"), places = chosen.map(b => b.dataset.k);
+  const free = colours.filter(k => !places.includes(k)), rules = [];
+  for (const b of all(document, '.key [data-own="0"]')) b.firstChild.style.background = "var(--quiet)";
+  for (const b of chosen) if (b.dataset.own === "0") {
+    const of = `svg [data-s="${b.dataset.k}"]`, colour = free.length ? `var(--s${free.shift()})` : "var(--ink)";
+    b.firstChild.style.background = colour;
+    rules.push(`${of} path:not([style*="fill:var"]){stroke:${colour}!important;stroke-width:1.7!important} ${of} text{fill:${colour}!important}`);
+  }
+  if (chosen.length) rules.push(`[data-s]${places.map(k => `:not([data-s="${k}"])`).join("")}{opacity:.13}`);
+  rule.textContent = rules.join(" ");
 };
 
 // steps or seconds: one choice for all figures that have it
@@ -60,6 +69,23 @@ for (const button of all(document, "[data-copy]")) button.onclick = async () => 
   told(button, "copied");
 };
 
+// the numbers of figures: a table by its columns
+const read = {};
+function numbers(id) {
+  return read[id] ??= new Map(Object.entries(JSON.parse(document.getElementById(id).textContent)).map(([name, values]) =>
+    [name, values.runs ? values.runs.flatMap((value, i, runs) => i % 2 ? [] : Array(runs[i + 1]).fill(value)) : values]));
+}
+function csv(columns) {
+  const rows = [...columns.values()][0].map((_, i) => [...columns.values()].map(c => c[i] ?? ""));
+  return forms.csv([[...columns.keys()], ...rows].map(row => row.map(String))) + "\n";
+}
+function number(v) {
+  if (typeof v !== "number" || v === 0) return String(v);
+  if (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5) return v.toExponential(3).replace(/e([+-])(\d)$/, "e$10$2");
+  return v.toFixed(Math.max(0, 3 - Math.floor(Math.log10(Math.abs(v)))));
+}
+const plain = v => Number.isInteger(v) && Math.abs(v) < 1e6 ? String(v) : number(v);
+
 // figures: saving
 function drawn(svg) {
   const style = getComputedStyle(root), copied = svg.cloneNode(true), [, , w, h] = svg.getAttribute("viewBox").split(" ");
@@ -76,8 +102,7 @@ const address = (text, type) => `data:${type};charset=utf-8,${encodeURIComponent
 for (const button of all(document, "[data-save]")) button.onclick = () => {
   const chart = button.closest("figure").querySelector(".chart:not([hidden])"), name = `${chart.dataset.name}.${button.dataset.save}`;
   if (button.dataset.save === "csv") {
-    const data = chart.querySelector("[type='text/csv']");
-    return data ? save(name, address(data.textContent.trim() + "\n", "text/csv")) : told(button, "none");
+    return chart.dataset.numbers ? save(name, address(csv(numbers(chart.dataset.numbers)), "text/csv")) : told(button, "none");
   }
   const { text, w, h } = drawn(chart.querySelector("svg"));
   if (button.dataset.save === "svg") return save(name, address(text, "image/svg+xml"));
@@ -90,20 +115,39 @@ for (const button of all(document, "[data-save]")) button.onclick = () => {
   image.src = address(text, "image/svg+xml");
 };
 
-// figures: values of what is pointed at
+// figures: values of what is pointed at, whose line comes forward
+function marked({ marks, points }) {
+  for (const { data, by, whose, says, x, y } of points) {
+    const columns = numbers(data), names = columns.get(by), known = [...new Set(names)];
+    const along = ([column, log, a, b]) => columns.get(column).map(v => typeof v === "number" ? a + b * (log ? Math.log10(v) : v) : NaN);
+    const inside = (place, [, , , , low, high]) => low - .5 <= place && place <= high + .5;
+    const line = (i, [words, column, ends]) => {
+      const [low, high] = ends.map(end => columns.get(end)[i]), value = `${words} ${plain(columns.get(column)[i])}`;
+      return (low ?? high) === undefined || low === null || high === null ? value : `${value} [${number(low)}, ${number(high)}]`;
+    };
+    const xs = along(x), ys = along(y);
+    names.forEach((name, i) => {
+      if (!inside(xs[i], x) || !inside(ys[i], y)) return;
+      marks.push([xs[i], ys[i], () => [name, ...says.map(part => line(i, part))].join("\n"), whose[known.indexOf(name)]]);
+    });
+  }
+  return marks;
+}
 for (const chart of all(document, ".chart")) {
   let marks;
   const svg = chart.querySelector("svg");
-  const hide = () => { tip.hidden = dot.hidden = true; };
+  const forward = place => { for (const e of all(svg, ".behind")) e.classList.toggle("near", (e.dataset.s ?? e.dataset.o) === String(place)); };
+  const hide = () => { tip.hidden = dot.hidden = true; forward(); };
   svg.onpointerleave = hide;
   svg.onpointermove = svg.onpointerdown = event => {
-    marks ??= JSON.parse(chart.querySelector("script").textContent);
+    marks ??= marked(JSON.parse(chart.querySelector("script").textContent));
     const matrix = svg.getScreenCTM(), at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
     let best, least = 900;
     for (const mark of marks) { const d = (mark[0] - at.x) ** 2 + (mark[1] - at.y) ** 2; if (d < least) { least = d; best = mark; } }
     if (!best) return hide();
-    const place = new DOMPoint(best[0], best[1]).matrixTransform(matrix);
-    tip.textContent = best[2]; tip.hidden = dot.hidden = false;
+    const place = new DOMPoint(best[0], best[1]).matrixTransform(matrix), said = best[2];
+    tip.textContent = typeof said === "string" ? said : said(); tip.hidden = dot.hidden = false;
+    forward(best[3]);
     dot.style.left = `${place.x}px`; dot.style.top = `${place.y}px`;
     const x = place.x + 14 + tip.offsetWidth > innerWidth ? place.x - 14 - tip.offsetWidth : place.x + 14;
     tip.style.left = `${Math.max(4, x)}px`; tip.style.top = `${Math.max(4, place.y - tip.offsetHeight - 10)}px`;
