@@ -113,6 +113,18 @@ class Chart:
         """Whether it has nothing to show."""
         return self.table is None or self.table.empty
 
+    @property
+    def whole(self) -> tuple[float, float]:
+        """Width and height of all panels together, in inches."""
+        down, across = self._grid
+        return self.size[0] * across, self.size[1] * down
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        """How many panels stand below and beside each other."""
+        across = min(len(self.draw), self.columns)
+        return -(-len(self.draw) // across), across
+
     def save(self, path: str | Path, theme: Theme = LIGHT, dpi: int = 200) -> Path:
         """Write a file whose kind its ending says: ``.svg``, ``.pdf`` or ``.png``.
 
@@ -169,11 +181,9 @@ class Chart:
     def _drawn(self, theme: Theme, titled: bool) -> tuple[Figure, list[Panel]]:
         from matplotlib.figure import Figure
 
-        across = min(len(self.draw), self.columns)
-        down = -(-len(self.draw) // across)
-        width, height = self.size
-        figure = Figure(figsize=(width * across, height * down + 0.3 * titled), dpi=72, layout="constrained")
-        axes = figure.subplots(down, across, squeeze=False).ravel()
+        width, height = self.whole
+        figure = Figure(figsize=(width, height + 0.3 * titled), dpi=72, layout="constrained")
+        axes = figure.subplots(*self._grid, squeeze=False).ravel()
         panels = [Panel(axis, theme, self.palette) for axis in axes]
         for axis in axes[len(self.draw) :]:
             axis.set_axis_off()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from textwrap import wrap
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CELL, ROW, FRAME, LINE = 0.95, 0.36, 0.86, 0.14  # inches
-WRAP = 15  # letters below a column
+WRAP = 14  # letters below a column
 NARROW = 4.2
 
 
@@ -37,7 +38,8 @@ def heat_map(
     """A value for each pair, darker where it is better; the best of each row is in bold, what diverged says so.
 
     Args:
-        table: columns as named, one row for each pair, with ``low`` and ``high`` if there are intervals.
+        table: columns as named, one row for each pair, with ``low`` and ``high`` if there are intervals, and
+            ``marked`` if it says which are in bold.
         better: which values are.
     """
     draw = partial(_draw, table=table, value=value, by=(rows, columns), better=better, why_empty=why_empty)
@@ -49,7 +51,10 @@ def heat_map(
 
 def _below(name: str) -> str:
     """A column's name in lines that stay below the column."""
-    return "\n".join(wrap(name.replace("(", "( "), WRAP, break_long_words=False)).replace("( ", "(") or name
+    if len(name) <= WRAP:
+        return name
+    parts = wrap(re.sub(r"([(_])", r"\1 ", name), WRAP, break_long_words=False)
+    return re.sub(r"([(_]) ", r"\1", "\n".join(parts))
 
 
 def _draw(panel: Panel, *, table: pd.DataFrame, value: str, by: tuple[str, str], better: str, why_empty: str) -> None:
@@ -80,6 +85,7 @@ def _write(
     """The value in each cell, and what it says when pointed at."""
     values, shades = grids
     spans = dict(zip(table.index, zip(table["low"], table["high"], strict=True), strict=True)) if "low" in table else {}
+    marked = table.get("marked")
     for i, name in enumerate(names):
         best = np.nanmax(shades[i]) if np.isfinite(shades[i]).any() else np.inf
         for j, start in enumerate(starts):
@@ -89,7 +95,8 @@ def _write(
             shade, finite = shades[i, j], np.isfinite(values[i, j])
             ink = panel.theme.muted if not finite else "#ffffff" if shade > 0.5 else "#10202c"
             said = plain(float(values[i, j])) if finite else "diverged"
-            weight = "bold" if shade >= best and len(starts) > 1 else "normal"
+            bold = shade >= best and len(starts) > 1 if marked is None else marked[name, start]
+            weight = "bold" if bold else "normal"
             panel.axis.text(j + 0.5, i + 0.5, said, ha="center", va="center", color=ink, fontsize=8.5, weight=weight)
             spread = interval(*spans[name, start]) if spans and finite else ""
             panel.mark(j + 0.5, i + 0.5, f"{name}\n{start}\n{said} {spread}".rstrip(), name)

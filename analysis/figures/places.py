@@ -72,16 +72,19 @@ def places(figure: Figure, panels: Sequence[Panel]) -> list[Place]:
 
 def along(figure: Figure, panels: Sequence[Panel]) -> list[tuple[Points, Axis, Axis]]:
     """Points with the axes of their panels."""
-    return [(p, *(_axis(figure, panel.axis, which, p) for which in (0, 1))) for panel in panels for p in panel.points]
+    return [
+        (points, _axis(figure, panel.axis, 0, points.x), _axis(figure, panel.axis, 1, points.y))
+        for panel in panels
+        for points in panel.points
+    ]
 
 
-def _axis(figure: Figure, axes: Axes, which: int, points: Points) -> Axis:
-    """How a value becomes a place, from those of the axis's ends, between which it is a line."""
+def _axis(figure: Figure, axes: Axes, which: int, column: str) -> Axis:
+    """How a value becomes a place: linearly, or its logarithm does, between the ends of the x (0) or y (1) axis."""
     ends = (axes.get_xlim(), axes.get_ylim())
     places = axes.transData.transform(np.transpose(ends))[:, which]
     low, high = (float(figure.bbox.height - p) if which else float(p) for p in places)
     log = (axes.get_xscale, axes.get_yscale)[which]() == "log"
     first, last = np.log10(ends[which]) if log else ends[which]
     b = (high - low) / (last - first)
-    column = points.y if which else points.x
     return Axis(column, log, float(low - b * first), float(b), min(low, high), max(low, high))

@@ -14,6 +14,7 @@ from analysis.report.page import Facts, Figure, Page, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 HERE = Path(__file__).with_name("templates")
 ROWS = 3000  # of a figure's data beyond which it is not put into the page, unless its points say their values
@@ -41,7 +42,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"kind": _kind, "variables": _variables}
+    made.filters |= {"kind": _kind, "variables": _variables, "breakable": _breakable}
     made.globals |= {"light": LIGHT, "dark": DARK}
     return made
 
@@ -50,12 +51,19 @@ def _kind(block: Any) -> str:
     return {Table: "table", Figure: "figure", Facts: "facts"}[type(block)]
 
 
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line after an underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
 def _variables(theme: Theme) -> str:
     """A theme's colours as CSS variables."""
     return ";".join(f"--{role}:{colour}" for role, colour in theme.roles.items())
 
 
-def _drawn(chart: Chart, prefix: str, shared: bool, numbers: Numbers) -> dict[str, str]:
+def _drawn(chart: Chart, prefix: str, shared: bool, numbers: Numbers) -> dict[str, Any]:
     """The SVG of a chart, the identity of its numbers, and what it says when pointed at, safe inside ``<script>``.
 
     Args:
@@ -67,7 +75,8 @@ def _drawn(chart: Chart, prefix: str, shared: bool, numbers: Numbers) -> dict[st
     svg = inline.svg if shared else inline.svg.replace(" data-s=", " data-o=")
     there = chart.table is not None and len(chart.table) > 0 and (bool(points) or len(chart.table) <= ROWS)
     data = numbers.add(chart.table) if there and chart.table is not None else ""
-    return {"svg": svg, "said": said.replace("<", "\\u003c"), "data": data}
+    width, height = (round(72 * inches) for inches in chart.whole)
+    return {"svg": svg, "width": width, "height": height, "said": said.replace("<", "\\u003c"), "data": data}
 
 
 def _pointed(chart: Chart, numbers: Numbers, points: Points, x: Axis, y: Axis) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from suite.reporting.contests import MEASURED, Contest, clock_name, clocks, newe
 from suite.reporting.evidence import Evidence
 from suite.reporting.names import short_optimizer, short_problem
 from suite.reporting.scaling import scaling_charts, series
+from suite.reporting.tables import TONES
 
 EXPLAINED = {
     EVALUATIONS: "An evaluation is a loss, a gradient or a product with a curvature matrix, of one minibatch.",
@@ -196,16 +198,16 @@ def solved(found: Sequence[Contest], palette: Palette) -> Chart:
 def ranks(found: Sequence[Contest], palette: Palette) -> Chart:
     """Every optimizer's rank on every problem."""
     rows = [
-        {"optimizer": row["optimizer"], "problem": contest.name, "rank": float(rank)}
+        {"optimizer": row["optimizer"], "problem": contest.name, "rank": float(rank), "marked": row["verdict"] in TONES}
         for contest in found
         for rank, row in enumerate(contest.leading, 1)
     ]
-    table = pd.DataFrame(rows, columns=["optimizer", "problem", "rank"])
+    table = pd.DataFrame(rows, columns=["optimizer", "problem", "rank", "marked"])
     order = table.groupby("optimizer")["rank"].mean().sort_values().index
     table = table.set_index("optimizer").loc[order].reset_index()
     return heat_map(
         table, value="rank", columns="problem", name="ranks", title="Ranks", palette=palette,
-        caption="By the median, from the best start; what is tied above cannot be told apart.",
+        caption="By the median, from the best start; bold is the best and what cannot be told from it.",
     )  # fmt: skip
 
 
@@ -312,27 +314,30 @@ def _probed(evidence: Evidence) -> pd.DataFrame:
     return own.merge(named[["run", "problem", "optimizer"]], on="run")
 
 
-def alone(evidence: Evidence, palette: Palette) -> Iterator[tuple[Chart, int, int]]:
+def alone(evidence: Evidence) -> Iterator[tuple[Chart, int, int]]:
     """Runs that no comparison asked for: a chart for each problem, how many runs it shows, and of how many."""
     runs = evidence.alone
     for problem, own in runs.groupby("problem_text", sort=True) if len(runs) else ():
         shown = own.iloc[:: max(1, -(-len(own) // THIN))]
-        chart = _alone(evidence, str(problem), shown, palette)
+        chart = _alone(evidence, str(problem), shown)
         yield chart, len(shown), len(own)
 
 
-def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame, palette: Palette) -> Chart:
+def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame) -> Chart:
     names = {row.run: f"{short_optimizer(str(row.optimizer_text))}, seed {row.seed}" for row in shown.itertuples()}
     traced = evidence.traces
     own = traced[traced["run"].isin(list(names)) & (traced["measure"] == "train_loss")].astype({"run": str})
     table = own.assign(optimizer=own["run"].map(names), median=own["value"], low=float("nan"), high=float("nan"), n=1)
     name = short_problem(problem)
+    ended = table.sort_values("step").groupby("optimizer")["median"].last().to_dict()
+    palette = focus.ranked(names.values(), lambda name: ended.get(name, math.inf))
     return learning_curves(
         table[["optimizer", "step", "median", "low", "high", "n"]],
         measure="train_loss",
         name=slug(name, "runs"),
         title=f"Train loss on {name}",
-        palette=Palette(names.values()),
+        caption="In front are those that ended lowest." if palette.many else "",
+        palette=palette,
     )
 
 
@@ -364,4 +369,4 @@ def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) ->
     yield from spectra(evidence)
     yield from looks(evidence)
     yield from probes(evidence, palette)
-    yield from (chart for chart, _, _ in alone(evidence, palette))
+    yield from (chart for chart, _, _ in alone(evidence))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from analysis.figures import FEW, OWN, Palette
 from suite.reporting.contests import Contest
@@ -45,6 +45,19 @@ def palette(names: Sequence[str], found: Sequence[Contest]) -> Palette:
 def front(palette: Palette, contest: Contest) -> Palette:
     """The palette of a problem's figures."""
     return palette.focus(marked(contest), beside(palette))
+
+
+def ranked(names: Iterable[str], key: Callable[[str], float]) -> Palette:
+    """The palette of a figure with names of its own; of many those are in front whose key is lowest."""
+    names = list(dict.fromkeys(names))
+    ordered = sorted(names, key=key) if len(names) > FEW else names
+    return Palette(ordered).focus(ordered)
+
+
+def among(palette: Palette, names: Sequence[str]) -> Palette:
+    """The palette of a figure of some names that no table ranks: the first of the page's are in front."""
+    known = palette if palette.many or len(names) <= FEW else Palette(names)
+    return known.focus([name for name in known if name in names], beside(names))
 
 
 def told(palette: Palette, contest: Contest) -> str:

@@ -214,7 +214,7 @@ def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart
     seen = [_figure(chart) for chart in figures.looks(evidence)]
     if seen:
         yield Section("landscapes", "Loss surfaces", seen)
-    single = list(figures.alone(evidence, palette))
+    single = list(figures.alone(evidence))
     if single:
         lead = [f"{chart.title}: {shown} of {of} runs are drawn." for chart, shown, of in single if shown < of]
         yield Section("runs", "Runs beside the comparisons", [_figure(chart) for chart, _, _ in single], lead)

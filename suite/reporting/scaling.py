@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,10 @@ from analysis.numbers import interval, number, plain
 from analysis.report import Cell, Column, Table
 from problems.names import Spec, UsageError, parse
 from problems.problem import problem
+from suite.reporting import focus
 from suite.reporting.contests import Contest, Row, setting
 from suite.reporting.names import short_problem
+from suite.reporting.tables import TONES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,8 +175,9 @@ def scaling_charts(one: Series, slug: str) -> Iterator[Chart]:
     """Steps to the target and final values against the setting, a line for each optimizer and start."""
     table = one.frame()
     several = table["optimizer"].nunique() > 1
-    names = [f"{o} from {i}" if several else i for o, i in zip(table["optimizer"], table["initializer"], strict=True)]
-    table, palette = table.assign(who=names), Palette(dict.fromkeys(names))
+    names = {who: " from ".join(who) if several else who[1] for who in one.cells}
+    whose = [names[who] for who in zip(table["optimizer"], table["initializer"], strict=True)]
+    table, palette = table.assign(who=whose), _palette(one, names)
     if table["steps_to_target"].notna().any():
         missed = table[table["steps_to_target"] == math.inf]
         left = f" Not reached by most runs: {_listed(missed)}." if len(missed) else ""
@@ -191,6 +195,13 @@ def scaling_charts(one: Series, slug: str) -> Iterator[Chart]:
         line = Line("value", "final", "who", "low", "high", one.varied, words, points=True, notes={"n": "n"})
         title = f"Final {words} by {one.varied}"
         yield line_chart(f"{slug}-{str(measure).replace('_', '-')}", title, own, line, palette=palette, caption=SAID)
+
+
+def _palette(one: Series, names: Mapping[Who, str]) -> Palette:
+    """Of many lines those in front that are best or tied at most of the values."""
+    rows = [row for contests in one.contests.values() for row in contests[0].rows if row["verdict"] in TONES]
+    led = Counter(names.get((row["optimizer"], row["initializer"])) for row in rows)
+    return focus.ranked(names.values(), lambda name: -led[name])
 
 
 def _listed(short: pd.DataFrame) -> str:
