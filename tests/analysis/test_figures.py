@@ -17,6 +17,7 @@ from scipy.optimize import isotonic_regression
 from analysis import figures
 from analysis.figures import DARK, LIGHT, Chart, Palette, Theme
 from analysis.figures.labels import spread
+from analysis.figures.slim import slim
 from analysis.figures.style import spans_decades
 from analysis.numbers import duration, plain, three, tick
 
@@ -143,11 +144,15 @@ def test_an_inline_chart_takes_its_colours_from_the_page(kind: int) -> None:
     assert "var(--" in inline.svg
     own = set(re.findall(r"#[0-9a-f]{6}", inline.svg))
     assert not own & set(LIGHT.roles.values())
-    assert inline.marks
+    assert inline.marks or inline.points
     for x, y, text, _ in inline.marks:
         assert -1 <= x <= width + 1 and -1 <= y <= height + 1
         assert text.strip()
     json.dumps(inline.marks)
+    for points, *axes in inline.points:
+        for axis, end in zip(axes, (width, height), strict=True):
+            assert 0 <= axis.low < axis.high <= end and np.isfinite(points.table[axis.column]).any()
+        assert {column for _, column, _ in points.says} <= set(points.table)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,7 +160,7 @@ def test_a_chart_without_data_says_so(kind: int) -> None:
     chart = charts(empty=True)[kind]
     assert chart.empty
     assert "No data: " in "".join(ET.fromstring(chart.svg().encode()).itertext())
-    assert chart.inline().marks == []
+    assert chart.inline().marks == chart.inline().points == []
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
@@ -197,8 +202,84 @@ def test_bars_of_steps_far_apart_show_shares() -> None:
 
 def test_diverged_pairs_say_so_and_infinities_do_not_stretch_axes() -> None:
     assert "diverged" in charts()[6].svg()
-    marks = charts()[2].inline().marks
-    assert len(marks) == np.isfinite(TRIALS["median"]).sum()
+    ((_, _, axis),) = charts()[2].inline().points
+    at = axis.a + axis.b * TRIALS["median"]
+    assert ((axis.low <= at) & (at <= axis.high)).equals(np.isfinite(TRIALS["median"]))
+
+
+def vertices(path: str) -> np.ndarray:
+    """The vertices of an SVG path of lines, each told from the one before."""
+    places: list[list[float]] = []
+    for letter, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+        values = [float(v) for v in re.findall(r"-?[\d.]+", numbers)]
+        for pair in zip(values[::2], values[1::2], strict=True):
+            places.append([a + b for a, b in zip(pair, places[-1], strict=True)] if letter == "l" else list(pair))
+    return np.array(places)
+
+
+@given(st.lists(st.tuples(st.floats(-999, 999), st.floats(-999, 999)), min_size=1, max_size=20))
+def test_a_slim_path_has_the_same_places(points: list[tuple[float, float]]) -> None:
+    words = "M " + " \nL ".join(f"{x:.6f} {y:.6f}" for x, y in points) + " \n"
+    found = ET.fromstring(slim(f'<svg><path d="{words}"/></svg>'))[0].attrib["d"]
+    np.testing.assert_allclose(vertices(found), points, atol=0.0101)  # hundredths are cut off, not rounded
+    assert len(found) <= len(words)
+
+
+def test_curved_paths_are_left_as_they_are() -> None:
+    found = slim('<svg><path d="M 0 1.5 C 0.4 1.5 0.77 1.34 1.06 1.06 L 2 3 z "/></svg>')
+    assert found == '<svg><path d="M0 1.5C0.4 1.5 0.77 1.34 1.06 1.06l0.94 1.94z"/></svg>'
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 4])
+def test_points_lie_on_the_lines_that_are_drawn(kind: int) -> None:
+    """A page finds the place of a row along the axes; matplotlib drew the line through it."""
+    chart = charts()[kind]
+    inline = chart.inline()
+    ((points, x, y),) = inline.points
+    for name in NAMES:
+        own = points.table[(points.table[points.by] == name) & np.isfinite(points.table[y.column].astype(float))]
+        at = [a.a + a.b * (np.log10(own[a.column]) if a.log else own[a.column]) for a in (x, y)]
+        paths = re.findall(rf'<g data-s="{chart.palette.place(name)}"><path d="([^"]*)"', inline.svg)
+        line = max(map(vertices, paths), key=len)  # the other one leads to its name
+        np.testing.assert_allclose(line, np.transpose(at), atol=0.02)
+
+
+def many(front: list[str]) -> Chart:
+    """Twenty lines, with some in front."""
+    names = [f"n{i}" for i in range(20)]
+    table = pd.concat(
+        [CURVES[CURVES["optimizer"] == "sgd"].assign(optimizer=n, median=1.0 + i) for i, n in enumerate(names)]
+    )
+    return figures.learning_curves(table, measure="test_loss", palette=Palette(names).focus(front))
+
+
+def test_of_many_few_are_in_front_and_the_others_are_quiet() -> None:
+    svg = many(["n15", "n1", "n2"]).inline().svg
+    assert re.findall(r"<text[^>]*>(n\d+)</text>", svg) == ["n1", "n2", "n15"]
+    assert "17 others in grey" in svg
+    assert len(re.findall(r'class="behind"', svg)) == 17
+    assert svg.count("var(--quiet)") == 17
+    assert {"var(--s1)", "var(--s2)", "var(--s7)"} <= set(re.findall(r"var\(--s\d\)", svg))
+    assert svg.count("fill-opacity") == 2  # the intervals of the two that have a colour to themselves
+
+
+def test_a_focus_keeps_colours_and_takes_six_and_those_beside_them() -> None:
+    names = [f"n{i}" for i in range(20)]
+    palette = Palette(names)
+    focused = palette.focus(["n19", "n18", "n17", "n0", "n1", "n2", "n3", "n4", "n5"], beside=["n16"])
+    assert [name for name in names if focused.leads(name)] == ["n0", "n1", "n2", "n3", "n4", "n16", "n19"]
+    assert all(focused.colour(name) == palette.colour(name) for name in names)
+    assert [palette.own(name) for name in names] == [True] * 7 + [False] * 13
+    assert len({palette.colour(name) for name in names[:8]}) == 8 and palette.colour("n7") == palette.colour("n19")
+    assert focused.shares(palette) and not focused.shares(Palette(names))
+    few = Palette(names[:10])
+    assert few.focus(["n3"]) is few and all(map(few.leads, names[:10]))
+
+
+def test_what_is_quiet_can_be_seen_and_stands_back() -> None:
+    for theme in (LIGHT, DARK):
+        least = min(contrast(colour, theme.paper) for colour in theme.series)
+        assert 1.5 < contrast(theme.quiet, theme.paper) < least - 0.5
 
 
 # style ----------------------------------------------------------------------------------
@@ -250,11 +331,13 @@ def test_colours_stand_out_from_the_paper(theme: Theme) -> None:
 
 
 def test_a_name_keeps_its_colour_and_the_ninth_is_dashed() -> None:
-    palette = Palette(f"n{i}" for i in range(12))
-    assert palette.colour("n3") == palette.colour("n3") == LIGHT.series[3]
-    assert palette.colour("n8") == palette.colour("n0")
-    assert palette.dashes("n8") != palette.dashes("n0")
-    assert len({(palette.colour(f"n{i}"), str(palette.dashes(f"n{i}"))) for i in range(12)}) == 12
+    for palette in (Palette(f"n{i}" for i in range(10)), Palette()):
+        for i in range(10):
+            palette.place(f"n{i}")
+        assert palette.colour("n3") == palette.colour("n3") == LIGHT.series[3]
+        assert palette.colour("n8") == palette.colour("n0")
+        assert palette.dashes("n8") != palette.dashes("n0")
+        assert len({(palette.colour(f"n{i}"), str(palette.dashes(f"n{i}"))) for i in range(10)}) == 10
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from click.testing import CliRunner
-from reported import NAMES, made_up
+from reported import NAMES, made_up, thirty
 
 from analysis.figures import DARK, LIGHT
+from analysis.numbers import number, plain
 from suite.cli import cli
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -162,6 +164,75 @@ def test_figures_say_the_values_that_are_pointed_at(page: Any) -> None:
     )
     page.mouse.move(2, 2)
     assert page.locator("#tip").is_hidden()
+
+
+@pytest.fixture(scope="module")
+def many_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = thirty(tmp_path_factory.mktemp("many"))
+    assert CliRunner().invoke(cli, ["report", "--results", str(results)]).exit_code == 0
+    return results / "report.html"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_page_of_many_fits_and_can_be_read(browser: Any, many_file: Path, width: int) -> None:
+    for page in opened(browser, many_file, width, "dark"):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        smallest = page.locator(".chart:not([hidden]) svg text").evaluate_all(
+            "all => Math.min(...all.map(t => [parseFloat(getComputedStyle(t).fontSize), t.getScreenCTM()])"
+            "  .map(([size, at]) => size * Math.hypot(at.a, at.b)))"
+        )
+        assert smallest > 7.5
+
+
+def test_a_line_behind_is_named_and_comes_forward_when_pointed_at(browser: Any, many_file: Path) -> None:
+    for page in opened(browser, many_file, 1280, "light"):
+        chart = page.locator("#p-digits-mlp figure .chart:not([hidden])").first
+        chart.scroll_into_view_if_needed()
+        line = chart.locator(".behind").first
+        name = page.locator(f".key [data-k='{line.get_attribute('data-s')}']").inner_text()
+        quiet = line.locator("path").evaluate("path => getComputedStyle(path).stroke")
+        place = line.locator("path").evaluate(
+            "path => { const end = path.getPointAtLength(path.getTotalLength()).matrixTransform(path.getScreenCTM());"
+            " return [end.x, end.y]; }"
+        )
+        page.mouse.move(*place)
+        assert page.locator("#tip").inner_text().startswith(f"{name}\nstep 400\n")
+        assert line.locator("path").evaluate("path => getComputedStyle(path).stroke") != quiet
+        assert chart.locator(".near").count() == 1
+        page.mouse.move(2, 2)
+        assert line.locator("path").evaluate("path => getComputedStyle(path).stroke") == quiet
+
+
+def test_of_many_those_chosen_take_colours_that_are_free(browser: Any, many_file: Path) -> None:
+    for page in opened(browser, many_file, 1280, "light"):
+
+        def hue(what: str, page: Any = page) -> str:
+            return page.locator(what).first.evaluate("e => getComputedStyle(e).backgroundColor")
+
+        def stroke(k: int, page: Any = page) -> str:
+            return page.locator(f"#p-digits-mlp figure svg [data-s='{k}'] path").first.evaluate(
+                "path => getComputedStyle(path).stroke"
+            )
+
+        own, grey = page.locator(".key [data-own='1']"), page.locator(".key [data-own='0']")
+        assert own.count() + grey.count() == 30
+        first, before = hue(".key [data-k='0'] i"), stroke(20)
+        page.click(".key [data-k='0']")
+        page.click(".key [data-k='20']")
+        page.click(".key [data-k='25']")
+        taken = [hue(f".key [data-k='{k}'] i") for k in (0, 20, 25)]
+        assert taken[0] == first and len(set(taken)) == 3
+        assert [stroke(20), stroke(25)] == taken[1:]
+        for k in (0, 20, 25):
+            page.click(f".key [data-k='{k}']")
+        assert stroke(20) == before and hue(".key [data-k='20'] i") == hue(".key [data-k='21'] i")
+
+
+def test_numbers_read_as_everywhere_else(page: Any) -> None:
+    stream = random.Random(0)
+    values = [stream.choice([-1, 1]) * 10 ** stream.uniform(-8, 8) for _ in range(500)] + [0.0, 1.0, 9999.6, 1e5, 1e-3]
+    assert page.evaluate("values => values.map(number)", values) == [number(value) for value in values]
+    assert page.evaluate("values => values.map(plain)", [3.0, 0.25, "x"]) == [plain(v) for v in (3.0, 0.25, "x")]
 
 
 def test_tables_are_copied_in_three_forms(page: Any) -> None:
