@@ -64,7 +64,7 @@ class Page(HTMLParser):
         found = dict(attributes)
         self.ids += [found["id"]] if found.get("id") else []
         self.addresses += [found[key] or "" for key in ("href", "src", "xlink:href", "action") if key in found]
-        if tag not in ("meta", "link", "br", "path", "use", "rect", "img", "stop"):
+        if tag not in ("meta", "link", "br", "wbr", "path", "use", "rect", "img", "stop"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
