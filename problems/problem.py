@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from problems.course import Course
+from problems.digests import digest
 from problems.entries import Entry
 from problems.layout import Layout
 from problems.names import Spec, UsageError
@@ -62,12 +62,7 @@ class Data:
     @cached_property
     def fingerprint(self) -> str:
         """A short SHA-256 digest of the examples, the same in every floating-point type and on every device."""
-        digest = hashlib.sha256()
-        for tensor in self.tensors:
-            plain = (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
-            digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-            digest.update(plain.numpy().data)
-        return digest.hexdigest()[:16]
+        return digest(self.tensors)
 
 
 def streams(examples: int, count: int) -> Tensor:
@@ -355,6 +350,9 @@ MADE_OF = (
     *(f"problems.data.{name}" for name in ("builtin", "cifar", "housing", "hugging_face", "idx", "mnist_family")),
     *(f"problems.data.{name}" for name in ("splits", "synthetic", "tables", "text", "vision")),
 )
+# What @problem(...) is told of an entry: source, data (a set's name), embedded, compare_steps (its steps in a quick
+# comparison), changes (others may publish other data under the name, so they are held against a result's by digest:
+# what the library datasets tells of a set changes with the date of a file, and of a stream it tells nothing).
 problem: Registry[Problem] = Problems(
     "problem",
     "problems.families",

@@ -76,7 +76,7 @@ class Ledger:
         return self._known.get(run)
 
     def _of_the_same_data(self, found: Result) -> bool:
-        """Whether what a person's own files hold is still what a run was trained on."""
+        """Whether data that may change are still what a run was trained on."""
         text = found.run.problem
         if text not in self._data:
             self._data[text] = fingerprints(text)
@@ -89,15 +89,18 @@ class Ledger:
 
 
 def fingerprints(text: str) -> dict[str, str]:
-    """A bound problem's data by split, as a run's summary has them; of what cannot change (unlike files), nothing."""
+    """A bound problem's data by split, as a run's summary has them; nothing of data that cannot change, as files and
+    sets of the hub can."""
     spec = parse(text)
-    if not _is_own(spec):
+    if not _changes(spec):
         return {}
     return {f"{name}_data": split.fingerprint for name, split in problem.build(spec).splits.items()}
 
 
-def _is_own(spec: Spec) -> bool:
-    """Whether a problem, or one inside it, is of somebody's own definition or reads a file that its settings name."""
+def _changes(spec: Spec) -> bool:
+    """Whether the data of a problem, or of one inside it, may change under the same name: they are somebody's own
+    definition's, in a file that its settings name, or a set that its publisher may change."""
     inside = spec.options.values()
-    own = any(_is_own(value) for value in inside if isinstance(value, Spec))
-    return own or ":" in spec.name or any(isinstance(v, str) and is_file(v) for v in inside)
+    nested = any(_changes(value) for value in inside if isinstance(value, Spec))
+    own = ":" in spec.name or any(isinstance(v, str) and is_file(v) for v in inside)
+    return nested or own or bool(spec.name in problem and problem.find(spec.name).meta.get("changes"))

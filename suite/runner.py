@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from problems.names import NotApplicable, parse
-from problems.problem import Problem, problem
+from problems.problem import Data, Problem, problem
 from problems.references import RAISED
 from suite.environment import environment
 from suite.errors import told
@@ -43,7 +43,8 @@ def train_group(
         UsageError: the problem cannot be made as asked, or is smaller than a minibatch.
     """
     asked = runs[0]
-    made = problem.build(parse(asked.problem)).to(asked.device, getattr(torch, asked.dtype))
+    built = problem.build(parse(asked.problem))
+    made = built.to(asked.device, getattr(torch, asked.dtype))
     check_size(made.train, asked.batch_size, asked.order, bool(made.carry), made.course)
     rule_of(asked.stop, made)  # which may not fit the problem
     starts, ready = [], []
@@ -58,7 +59,8 @@ def train_group(
             starts.append(start)
     if ready:
         theta = torch.stack([point for point, _ in starts]).to(made.train.tensors[0].device)
-        _Group(made, ready, theta, [costs for _, costs in starts], on_result, on_steps).train()
+        costs = [costs for _, costs in starts]
+        _Group(made, built.splits, ready, theta, costs, on_result, on_steps).train()
 
 
 @dataclass
@@ -80,6 +82,7 @@ class _Group:
     def __init__(
         self,
         made: Problem,
+        splits: Mapping[str, Data],
         runs: Sequence[Run],
         theta: Tensor,
         starts: Sequence[Mapping[str, float]],
@@ -87,6 +90,7 @@ class _Group:
         on_steps: Callable[[int], None],
     ) -> None:
         self.made, self.theta = made, theta
+        self.splits = splits  # as they were read, whose digests are known after the first group
         self.records = [_Lane(run, start) for run, start in zip(runs, starts, strict=True)]
         self.on_result, self.on_steps = on_result, on_steps
         self.seconds = 0.0
@@ -235,7 +239,7 @@ class _Group:
             summary.update({f"probe_{kind}_calls": n for kind, n in sorted(self.probing.calls.items())})
         summary |= record.start
         summary |= {"lanes": self.width, "train_seconds": round(self.seconds, 6), "parameters": self.made.size}
-        summary |= {f"{name}_data": split.fingerprint for name, split in self.made.splits.items()}
+        summary |= {f"{name}_data": split.fingerprint for name, split in self.splits.items()}
         trace = tuple(sorted(record.trace + record.probed + _uneven(record.counted), key=lambda row: row[0]))
         self.on_result(Result(record.run, status, detail, trace, summary, environment(record.run.device)))
 

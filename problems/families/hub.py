@@ -16,7 +16,7 @@ def _classes(data: Splits) -> int:
     return 1 + max(int(part.tensors[1].max()) for part in data if part is not None)
 
 
-@problem(source="the user's data set")
+@problem(source="the user's data set", changes=True)
 def hub_mlp(
     dataset: str,
     inputs: str = "image",
@@ -52,7 +52,7 @@ def hub_mlp(
     )
 
 
-@problem(source="the user's data set; DeepOBS char-RNN (Schneider et al. 2019)")
+@problem(source="the user's data set; DeepOBS char-RNN (Schneider et al. 2019)", changes=True)
 def hub_lstm(
     dataset: str,
     inputs: str = "text",

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from problems.data import hugging_face
 from suite import engine
 from suite.ledger import Ledger
 from suite.spec import Run
@@ -72,6 +73,30 @@ def test_so_are_those_of_a_problem_of_ones_own_that_reads_one(tmp_path, table):
     write(table, 2.0)
     with pytest.warns(UserWarning, match=r"not what they were"):
         assert len(obtain(tmp_path / "results", text)[1]) == 1
+
+
+def test_so_are_those_of_a_set_of_the_hub_that_its_publisher_has_changed(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    slope = [1.0]
+
+    def opened(name, config, streaming):
+        rows = {"x": [float(i) for i in range(30)], "y": [slope[0] * i + i % 3 for i in range(30)]}
+        return {"train": datasets.Dataset.from_dict(rows)}
+
+    monkeypatch.setattr(hugging_face, "_opened", opened)
+    plain = "hub_mlp(dataset='somebody/set', inputs='x', target='y', hidden=())"
+    for text in (plain, f"l2({plain})"):
+        slope[0] = 1.0
+        hugging_face.load.cache_clear()
+        first, trained = obtain(tmp_path / "results", text)
+        assert len(trained) == 1
+        hugging_face.load.cache_clear()  # as another process reads it
+        assert obtain(tmp_path / "results", text) == (first, [])
+        slope[0] = -2.0
+        hugging_face.load.cache_clear()
+        with pytest.warns(UserWarning, match=r"somebody/set.*its data are not what they were"):
+            assert len(obtain(tmp_path / "results", text)[1]) == 1
+    hugging_face.load.cache_clear()
 
 
 def test_a_start_of_ones_own_that_ignores_its_generator_is_drawn_alike_all_the_same(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from problems import problem
+from problems import digests, problem
 from suite.runner import train_group
 from suite.spec import Run
 
@@ -41,3 +41,11 @@ def test_a_result_names_the_content_of_its_data() -> None:
     made = problem.build(problem.bind("linear_regression(features=3)"))
     for name, split in made.splits.items():
         assert one[f"{name}_data"] == exact[f"{name}_data"] == split.fingerprint != other[f"{name}_data"]
+
+
+def test_groups_of_runs_on_the_same_data_read_it_once(monkeypatch) -> None:
+    first = trained("digits_mlp", "sgd", steps=1)
+    monkeypatch.setattr(digests, "_with", lambda state, tensor: pytest.fail("the digits are read again"))
+    for dtype in ("float32", "float64"):
+        again = trained("digits_mlp", "momentum", steps=1, dtype=dtype)
+        assert {again[f"{name}_data"] == first[f"{name}_data"] for name in ("train", "valid", "test")} == {True}
