@@ -92,7 +92,8 @@ def _key(panel: Panel, shown: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=panel.theme.muted, alpha=SHADES[part], lw=0, label=part) for part in shown]
-    handles.append(Patch(color=panel.theme.series[0], lw=0, label="update (in colour)"))
+    said = "update" if panel.palette.many else "update (in colour)"  # of many names most share a grey
+    handles.append(Patch(color=panel.theme.series[0], lw=0, label=said))
     panel.axis.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(-0.04, 1.0), ncols=len(handles), frameon=False, fontsize=8,
         handlelength=0.9, handleheight=0.9, columnspacing=1.0, handletextpad=0.4, borderaxespad=0.2,

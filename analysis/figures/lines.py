@@ -63,9 +63,12 @@ def line_chart(
     why_empty: str = "nothing was measured",
     **options: Any,
 ) -> Chart:
-    """A chart of lines; see :class:`Line` for what the table must have."""
+    """A chart of lines; see :class:`Line` for what the table must have.
+
+    Of more than ten names, unless a palette says otherwise, the first six in the table are in front of the others.
+    """
     draw = partial(draw_lines, table=table, line=line, why_empty=why_empty)
-    return Chart(name, title, [draw], palette=palette or Palette(), table=table, **options)
+    return Chart(name, title, [draw], palette=palette or Palette.of(table[line.by].unique()), table=table, **options)
 
 
 def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str) -> None:

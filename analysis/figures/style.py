@@ -76,6 +76,12 @@ class Palette:
             self.place(name)
         self.many = len(self._place) > FEW
 
+    @classmethod
+    def of(cls, names: Iterable[object]) -> Palette:
+        """The palette of a figure by itself: of many names the first six are in front, few get colours as they come."""
+        known = list(dict.fromkeys(map(str, names)))
+        return cls(known).focus(known) if len(known) > FEW else cls()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._place)
 

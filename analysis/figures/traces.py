@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DOTS = 250  # of one run: more cannot be told apart
+MARKS = 60  # of one run that can be pointed at: nearer ones cannot be aimed at
 WINDOW = 25  # measurements over which the line is the median
 
 
@@ -41,7 +42,7 @@ def traces(
     """
     draw = partial(_draw, table=table, measure=measure, by=by, why_empty=why_empty, window=window)
     words = title or f"{measure[:1].upper()}{measure[1:]} along training"
-    return Chart(name, words, [draw], palette=palette or Palette(), table=table, **options)
+    return Chart(name, words, [draw], palette=palette or Palette.of(table[by].unique()), table=table, **options)
 
 
 def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty: str, window: int | None) -> None:
@@ -64,7 +65,8 @@ def _draw(panel: Panel, *, table: pd.DataFrame, measure: str, by: str, why_empty
         line = running(value, window or WINDOW, "mean" if window else "median") if len(step) > WINDOW else value
         (drawn,) = axis.plot(step[every], line[every], **panel.pen(str(name)))
         panel.tag(drawn, str(name))
-        for x, y in zip(step[every], line[every], strict=True):
+        pointed = slice(None, None, max(1, -(-len(step) // MARKS)))
+        for x, y in zip(step[pointed], line[pointed], strict=True):
             panel.mark(x, y, f"{name}\nstep {plain(x)}\n{measure} {plain(y)}", str(name))
         ends.append(End(str(name), step[-1], float(line[-1])))
     label_ends(panel, ends)

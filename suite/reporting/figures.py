@@ -292,7 +292,7 @@ def probes(evidence: Evidence, palette: Palette) -> Iterator[Chart]:
             name=slug(str(problem), str(measure)),
             title=f"{_title(str(measure))} on {problem}",
             caption=_thinned(own),
-            palette=palette,
+            palette=focus.among(palette, list(own["optimizer"].unique())),
         )
 
 
@@ -355,7 +355,7 @@ def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) ->
         yield from profile(latest, palette).values()
         yield from (solved(latest, palette), ranks(latest, palette))
     for one in series(contests):
-        yield from scaling_charts(one, slug(one.name))
+        yield from scaling_charts(one, slug(one.name), palette)
     for contest in contests:
         for variants in curves(contest, palette):
             yield from variants.values()

@@ -25,7 +25,7 @@ def page(evidence: Evidence) -> Page:
     costs = figures.costs(evidence, palette)
     sections = [
         *_overview(found, names, palette),
-        *_series(found),
+        *_series(found, palette),
         *_problems(found, palette, costs),
         *_beside(evidence, palette, costs),
     ]
@@ -162,11 +162,11 @@ def _overview(found: Sequence[Contest], names: Sequence[str], palette: Palette) 
         yield Section("glance-section", "All problems", blocks)
 
 
-def _series(found: Sequence[Contest]) -> Iterator[Section]:
+def _series(found: Sequence[Contest], palette: Palette) -> Iterator[Section]:
     """Problems that differ in one number, side by side."""
     for one in scaling.series(found):
         key = f"by-{figures.slug(one.name)}"
-        charts = [_figure(chart) for chart in scaling.scaling_charts(one, key)]
+        charts = [_figure(chart) for chart in scaling.scaling_charts(one, key, palette)]
         yield Section(key, one.name, [*scaling.scaling_tables(one, key), *charts])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from analysis.figures import Chart, Line, Palette, line_chart
+from analysis.figures import FRONT, Chart, Line, Palette, line_chart
 from analysis.numbers import interval, number, plain
 from analysis.report import Cell, Column, Table
 from problems.names import Spec, UsageError, parse
@@ -171,15 +171,21 @@ def _final(cell: Row) -> Cell:
 # figures --------------------------------------------------------------------------------
 
 
-def scaling_charts(one: Series, slug: str) -> Iterator[Chart]:
-    """Steps to the target and final values against the setting, a line for each optimizer and start."""
+def scaling_charts(one: Series, slug: str, palette: Palette | None = None) -> Iterator[Chart]:
+    """Steps to the target and final values against the setting, a line for each optimizer and start.
+
+    Args:
+        palette: of the page, in which optimizers keep their colours where each has one start.
+    """
     table = one.frame()
-    several = table["optimizer"].nunique() > 1
-    names = {who: " from ".join(who) if several else who[1] for who in one.cells}
+    optimizers, starts = (table[column].nunique() for column in ("optimizer", "initializer"))
+    names = {who: who[0] if starts == 1 else " from ".join(who) if optimizers > 1 else who[1] for who in one.cells}
     whose = [names[who] for who in zip(table["optimizer"], table["initializer"], strict=True)]
-    table, palette = table.assign(who=whose), _palette(one, names)
+    table = table.assign(who=whose)
+    palette = _palette(one, names, palette if starts == 1 else None)
     if table["steps_to_target"].notna().any():
         missed = table[table["steps_to_target"] == math.inf]
+        missed = missed[missed["who"].map(palette.leads)]
         left = f" Not reached by most runs: {_listed(missed)}." if len(missed) else ""
         line = Line(
             "value", "steps_to_target", "who", xlabel=one.varied, ylabel="steps to target", points=True,
@@ -197,11 +203,13 @@ def scaling_charts(one: Series, slug: str) -> Iterator[Chart]:
         yield line_chart(f"{slug}-{str(measure).replace('_', '-')}", title, own, line, palette=palette, caption=SAID)
 
 
-def _palette(one: Series, names: Mapping[Who, str]) -> Palette:
-    """Of many lines those in front that are best or tied at most of the values."""
+def _palette(one: Series, names: Mapping[Who, str], page: Palette | None) -> Palette:
+    """The page's palette, or one of its own; of many lines those are in front that are best or tied most often."""
     rows = [row for contests in one.contests.values() for row in contests[0].rows if row["verdict"] in TONES]
     led = Counter(names.get((row["optimizer"], row["initializer"])) for row in rows)
-    return focus.ranked(names.values(), lambda name: -led[name])
+    if page is None:
+        return focus.ranked(names.values(), lambda name: -led[name])
+    return page.focus([name for name, _ in led.most_common(FRONT) if name], focus.beside(names.values()))
 
 
 def _listed(short: pd.DataFrame) -> str:

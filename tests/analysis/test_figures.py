@@ -263,6 +263,18 @@ def test_of_many_few_are_in_front_and_the_others_are_quiet() -> None:
     assert svg.count("fill-opacity") == 2  # the intervals of the two that have a colour to themselves
 
 
+def test_a_figure_of_many_by_itself_brings_the_first_forward() -> None:
+    table = pd.concat([NORMS[NORMS["optimizer"] == "sgd"].assign(optimizer=f"n{i}") for i in range(12)])
+    inline = figures.traces(table).inline()
+    assert re.findall(r"<text[^>]*>(n\d+)</text>", inline.svg) == [f"n{i}" for i in range(6)]
+    pointed = pd.DataFrame(inline.marks)[3].value_counts()
+    assert len(pointed) == 12 and pointed.max() <= 60
+    dotted = re.findall(r'<g data-s="(\d+)"><defs>', inline.svg)  # single measurements
+    assert set(dotted) == set("012345")
+    palette = Palette.of(NAMES)
+    assert list(palette) == [] and not palette.many
+
+
 def test_a_focus_keeps_colours_and_takes_six_and_those_beside_them() -> None:
     names = [f"n{i}" for i in range(20)]
     palette = Palette(names)
