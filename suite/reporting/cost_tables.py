@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NONE = Cell("", math.inf)
-RELATIVE = "To the cheapest step on each problem: the geometric mean over the problems of a row"
+RELATIVE = "To the cheapest step on each problem, in the geometric mean over the problems of a row"
 
 
 def cost_tables(evidence: Evidence) -> list[Table]:
