@@ -20,6 +20,7 @@ def learning_curves(
     against: str = "step",
     target: float | None = None,
     yscale: Scale = "auto",
+    within: tuple[float, float] = (-math.inf, math.inf),
     name: str = "learning-curves",
     title: str = "",
     **options: Any,
@@ -30,6 +31,7 @@ def learning_curves(
         table: columns ``optimizer``, ``median``, ``low``, ``high``, ``n``, and that of the clock.
         against: the clock: ``step``, ``epochs``, ``evaluations``, ``seconds``.
         target: a value to reach, drawn as a line.
+        within: values outside are off the figure, such as losses above those at the start.
     """
     words = measure.replace("_", " ")
     line = Line(
@@ -41,6 +43,7 @@ def learning_curves(
         yscale=yscale,
         xscale="linear",
         rule=None if target is None else (target, "target"),
+        within=within,
         notes={"n": "runs"},
     )
     options.setdefault("why_empty", f"no run has measured {words}" + " in seconds" * (against == "seconds"))

@@ -70,10 +70,11 @@ def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None
     table = contest.curves(measure, machine)
     minimum, target = contest.about["minimum"], contest.about["target"]
     said, level = measure, target["value"] if target and target["measure"] == measure else None
+    highest = contest.sane(measure)[1] if palette.many else math.inf  # one of many that shoots up makes all others flat
     if measure == "train_loss" and minimum is not None:
         table = table.assign(**{column: table[column] - minimum for column in ("median", "low", "high")})
         table, said = table[table["median"] > 0], "train_loss above its minimum"
-        level = None if level is None else level - minimum
+        level, highest = None if level is None else level - minimum, highest - minimum
     caption = "Median over seeds of each optimizer from its best start, with its interval."
     if machine == MEASURED:
         caption = f"{caption[:-1]}; seconds are the median over seeds too, of runs that trained alone."
@@ -86,6 +87,7 @@ def _curve(contest: Contest, measure: str, palette: Palette, machine: str | None
         measure=said,
         against="seconds" if machine else {STEPS: "step"}.get(clock, clock),
         target=level,
+        within=(-math.inf, highest),
         name=slug(contest.name, measure, "by", f"seconds {machine}" if machine else clock),
         title=_title(said),
         caption=caption,
