@@ -10,6 +10,7 @@ from analysis.figures.chart import FORMATS, Chart, Inline, Panel, beside
 from analysis.figures.curves import learning_curves, performance_profile, sensitivity, tuning_curves
 from analysis.figures.heatmap import heat_map
 from analysis.figures.lines import Line, line_chart
+from analysis.figures.ranking import ranking
 from analysis.figures.spectra import course, densities, index, outliers
 from analysis.figures.style import DARK, FEW, FRONT, LIGHT, OWN, Palette, Theme
 from analysis.figures.traces import traces
@@ -38,6 +39,7 @@ __all__ = [
     "line_chart",
     "outliers",
     "performance_profile",
+    "ranking",
     "sensitivity",
     "traces",
     "tuning_curves",

@@ -22,6 +22,7 @@ from analysis.figures import (
     learning_curves,
     line_chart,
     performance_profile,
+    ranking,
     sensitivity,
     traces,
     tuning_curves,
@@ -213,6 +214,20 @@ def ranks(found: Sequence[Contest], palette: Palette) -> Chart:
     )  # fmt: skip
 
 
+def final(contest: Contest, palette: Palette) -> Chart:
+    """What every optimizer came to, best first."""
+    table = contest.matrix().drop_duplicates("optimizer")
+    tied = focus.marked(contest)
+    return ranking(
+        table.assign(marked=table["optimizer"].isin(tied)),
+        measure=contest.ranked_by,
+        name=slug(contest.name, "final"),
+        title=f"{_title(contest.ranked_by)} on {contest.name}",
+        caption="Median over seeds from the best start, with its interval; grey is worse than the best.",
+        palette=palette,
+    )
+
+
 def starts(contest: Contest, palette: Palette) -> Chart | None:
     """The heat map of initializers and optimizers; none where there is one start alone."""
     table = contest.matrix()
@@ -344,7 +359,10 @@ def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame) -> Chart:
 
 
 def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
-    """All figures of a folder, each with a name of its own: the second of a name ends in 2."""
+    """All figures of a folder, each with a name of its own: the second of a name ends in 2.
+
+    Final values are among them, which the page has in its tables.
+    """
     seen: Counter[str] = Counter()
     for chart in _every(evidence, contests, palette):
         seen[chart.name] += 1
@@ -359,6 +377,7 @@ def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) ->
     for one in series(contests):
         yield from scaling_charts(one, slug(one.name), palette)
     for contest in contests:
+        yield final(contest, palette)
         for variants in curves(contest, palette):
             yield from variants.values()
         yield from tuned(contest, palette)

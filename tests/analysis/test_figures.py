@@ -72,6 +72,12 @@ MATRIX = pd.DataFrame(
         for j, s in enumerate(["default", "glorot_normal"])
     ]
 )
+FINAL = pd.DataFrame(
+    [
+        {"optimizer": n, "median": [0.1, 0.2, 5.0, np.inf][i], "low": 0.1, "high": 6.0, "marked": i < 2}
+        for i, n in enumerate(NAMES)
+    ]
+)
 NORMS = pd.DataFrame([{"optimizer": n, "step": k, "value": 1.0 + k % 7} for n in NAMES[:2] for k in range(400)])
 GRID = np.linspace(-1, 20, 50)
 SPECTRA = pd.DataFrame(
@@ -105,6 +111,7 @@ def charts(empty: bool = False) -> list[Chart]:
         figures.densities(rows(SPECTRA)),
         figures.course(rows(SPECTRA)),
         figures.index(rows(SPECTRA)),
+        figures.ranking(rows(FINAL), measure="test_loss", palette=palette),
     ]
 
 
@@ -292,6 +299,17 @@ def test_what_is_quiet_can_be_seen_and_stands_back() -> None:
     for theme in (LIGHT, DARK):
         least = min(contrast(colour, theme.paper) for colour in theme.series)
         assert 1.5 < contrast(theme.quiet, theme.paper) < least - 0.5
+
+
+def test_final_values_stand_beside_each_name_and_the_best_in_colour() -> None:
+    svg = figures.ranking(FINAL, measure="test_loss", palette=Palette(NAMES)).svg()
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert [word for word in words if word in NAMES] == NAMES
+    assert [word for word in words if re.fullmatch(r"0\.[12]000|5\.000|diverged", word)] == [
+        "0.1000", "0.2000", "5.000", "diverged",
+    ]  # fmt: skip
+    assert {LIGHT.series[0], LIGHT.series[1]} <= set(re.findall("#[0-9a-f]{6}", svg))
+    assert not {LIGHT.series[2], LIGHT.series[3]} & set(re.findall("#[0-9a-f]{6}", svg))
 
 
 # style ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from analysis.report import Figure, Page, render
 from suite.reporting import focus
 from suite.reporting.contests import Contest, every, newest
 from suite.reporting.evidence import Evidence
-from suite.reporting.figures import curves
+from suite.reporting.figures import curves, final
 from suite.reporting.page import page as page_of
 from suite.reporting.tables import glance
 
@@ -94,6 +94,14 @@ def test_in_front_are_those_that_the_table_marks(contests: list[Contest], page: 
                 assert next(name for name, tone in tones.items() if tone == "best") in shown
                 assert len(set(shown) & marked) >= min(FRONT, len(marked))
                 assert set(focus.REFERENCES) <= set(shown)
+
+
+def test_a_figure_of_final_values_has_every_name_in_words(contests: list[Contest], page: Page) -> None:
+    for contest in contests:
+        chart = final(contest, page.palette)
+        assert set(labelled(chart)) == {row["optimizer"] for row in contest.leading}
+        assert chart.table is not None
+        assert list(chart.table.loc[chart.table["marked"], "optimizer"]) == focus.marked(contest)
 
 
 def test_a_colour_is_one_optimizers_in_all_figures(page: Page) -> None:
