@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from analysis.figures import FEW, OWN, Palette
 from suite.reporting.contests import Contest
+from suite.reporting.names import listed
 from suite.reporting.tables import TONES
 
 REFERENCES = ("sgd", "adam")  # what others are commonly held against
+MINE = 2  # definitions of one's own that are looked for in every figure; of more the best
 
 
 def marked(contest: Contest) -> list[str]:
@@ -16,16 +18,22 @@ def marked(contest: Contest) -> list[str]:
     return [row["optimizer"] for row in contest.leading if row["verdict"] in TONES]
 
 
+def mine(names: Iterable[str]) -> list[str]:
+    """The first definitions of one's own."""
+    return [name for name in names if ".py:" in name][:MINE]
+
+
 def beside(names: Iterable[str]) -> list[str]:
     """Those that are shown wherever they stand: definitions of one's own, and the references."""
-    return [name for name in names if ".py:" in name or name in REFERENCES]
+    names = list(names)
+    return [*mine(names), *(name for name in names if name in REFERENCES)]
 
 
 def palette(names: Sequence[str], found: Sequence[Contest]) -> Palette:
     """The palette of a page.
 
-    Of many optimizers those get colours that won most problems, then those that are best or tied on most; then come
-    the ones beside them.
+    Of many optimizers those get colours that are one's own, that won most problems, and that are best or tied on
+    most; then come the ones beside them.
     """
     names = list(dict.fromkeys(names))
     if len(names) <= FEW:
@@ -38,8 +46,8 @@ def palette(names: Sequence[str], found: Sequence[Contest]) -> Palette:
             led[name] += name in tied
             ranks[name] += order.index(name) if name in order else len(names)
     ordered = sorted(names, key=lambda name: (-won[name], -led[name], ranks[name]))
-    known = beside(ordered[OWN:])
-    return Palette([*ordered[:OWN], *known, *(name for name in ordered[OWN:] if name not in known)])
+    first = list(dict.fromkeys([*mine(ordered), *ordered]))
+    return Palette([*first[:OWN], *beside(first[OWN:]), *first[OWN:]])
 
 
 def front(palette: Palette, contest: Contest) -> Palette:
@@ -69,5 +77,5 @@ def told(palette: Palette, contest: Contest) -> str:
     share = "all" if there == len(tied) else f"{there} of the"
     who = f"the best and {share} {len(tied)} that cannot be told from it" if tied else "the best"
     known = [name for name in beside(palette) if name not in marked(contest)]
-    who += f", with {' and '.join(known)} to compare" if known else ""
+    who += f", with {listed(known)} to compare" if known else ""
     return f"Its figures bring forward {who}; the others are grey: point at a line to see whose it is."

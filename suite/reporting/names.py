@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from problems.names import UsageError, parse
@@ -9,6 +10,8 @@ from problems.problem import problem
 from problems.registry import Registry
 from suite.frames import outline
 from suite.optimizers import optimizer
+
+MOST = 6  # names that are told one by one
 
 
 def short_optimizer(text: str) -> str:
@@ -27,3 +30,10 @@ def _short(registry: Registry[Any], text: str) -> str:
         return str(registry.short(registry.bind(spec)))
     except UsageError:  # its definition is not here, or has changed
         return outline(spec)
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``; of many the first five, and how many others."""
+    if len(names) > MOST:
+        names = [*names[: MOST - 1], f"{len(names) - MOST + 1} others"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -15,6 +15,7 @@ from suite.reporting import figures, focus, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
 from suite.reporting.cost_tables import cost_tables
 from suite.reporting.evidence import Evidence
+from suite.reporting.names import listed
 
 
 def page(evidence: Evidence) -> Page:
@@ -71,9 +72,6 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
     )
 
 
-MOST = 6  # optimizers that are named one by one
-
-
 def _tuning(rows: Sequence[Row]) -> str:
     """What budget each had, up to what was run again."""
     tried = max(len(row["trials"]) for row in rows)
@@ -117,21 +115,15 @@ def _certainty(contest: Contest) -> str:
     )
     if ahead:
         are = "is" if len(ahead) == 1 else "are"
-        return f"the best by its median, though {_listed(ahead)} {are} better seed by seed, in the paired test"
+        return f"the best by its median, though {listed(ahead)} {are} better seed by seed, in the paired test"
     if unknown:
-        return f"too few seeds to tell it from {_listed(unknown)}"
+        return f"too few seeds to tell it from {listed(unknown)}"
     if len(tied) == len(others):
         return "the best by its median, but no optimizer can be told from it"
     if tied:
-        return f"cannot be told from {_listed(tied)}"
+        return f"cannot be told from {listed(tied)}"
     few = {1: "the other optimizer", 2: "both other optimizers"}
     return f"better than {few.get(len(others), f'each of the {len(others)} other optimizers')}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) > MOST:
-        names = [*names[: MOST - 1], f"{len(names) - MOST + 1} others"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _price(contest: Contest, best: Row) -> Iterator[str]:

@@ -138,10 +138,14 @@ def test_of_few_all_are_in_front(contests: list[Contest]) -> None:
     assert all(palette.leads(name) for name in names)
 
 
-def test_definitions_of_ones_own_stand_in_front_wherever_they_end(contests: list[Contest]) -> None:
-    names = [*(row["optimizer"] for row in contests[0].leading), "mine.py:worst"]
-    palette = focus.palette(names, contests)
-    assert focus.front(palette, contests[0]).leads("mine.py:worst")
+def test_definitions_of_ones_own_have_a_colour_and_stand_in_front_wherever_they_end(contests: list[Contest]) -> None:
+    names = [row["optimizer"] for row in contests[0].leading]
+    palette = focus.palette([*names, "mine.py:worst"], contests)
+    assert palette.own("mine.py:worst") and focus.front(palette, contests[0]).leads("mine.py:worst")
+    assert "with mine.py:worst, " in focus.told(palette, contests[0])
+    several = focus.palette([*names, *(f"mine.py:{i}" for i in range(9))], contests)
+    assert [name for name in several if name.startswith("mine") and several.own(name)] == ["mine.py:0", "mine.py:1"]
+    assert several.own(focus.marked(contests[0])[0])
 
 
 def test_figures_with_names_of_their_own_bring_few_forward_too() -> None:
