@@ -142,7 +142,7 @@ def show(updates: Sequence[Update]) -> None:
     if updates:
         tables.show(
             to,
-            "compiled, blocks, kernels: the suite's update, its chains compiled, over blocks (without a compiler),",
+            "compiled, uncompiled, kernels: the suite's update, its chains compiled, as they run without a compiler,",
             "or kernel by kernel as recorded; the others torch.optim's",
             "floor: reading and writing, once, the bytes that have to be moved   ~ quartiles more than 20 % apart",
             tables._measured(updates[0].environment, updates[0].dtype),

@@ -35,9 +35,9 @@ SIZES = (10**4, 10**5, 10**6, 10**7)
 ROUNDS = 15
 NOISY = 0.2  # interquartile range over median of the ratio from which it is marked
 FLAT = "flat"  # the problem that updates are made for
-Form = Literal["compiled", "blocks", "kernels", "for-loop", "foreach", "fused"]
-FORMS: tuple[Form, ...] = ("compiled", "blocks", "kernels", "for-loop", "foreach", "fused")
-OURS: tuple[native.Form, ...] = ("compiled", "blocks", "kernels")  # the suite's: see ``analysis.replay.native``
+Form = Literal["compiled", "uncompiled", "kernels", "for-loop", "foreach", "fused"]
+FORMS: tuple[Form, ...] = ("compiled", "uncompiled", "kernels", "for-loop", "foreach", "fused")
+OURS: tuple[native.Form, ...] = ("compiled", "uncompiled", "kernels")  # the suite's: see ``analysis.replay.native``
 
 # What torch.optim has for an algorithm of ours: its class and settings at our defaults.
 TORCH: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {

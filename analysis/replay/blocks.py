@@ -56,8 +56,20 @@ def blocked(chain: Chain) -> Kernel | None:
     if len(reals) != 1:
         return None
     blocks = _Blocks(chain, reals.pop())
-    kernels = [kernel for block in blocks.cut() for kernel in blocks.kernels(*block)]
+    return _all([kernel for block in blocks.cut() for kernel in blocks.kernels(*block)])
 
+
+def by_row(chain: Chain) -> list[Kernel]:
+    """The same with a call for each row, of a chain whose numbers are of one type."""
+    blocks = _Blocks(chain, next(out.dtype for op in chain.ops for out in op.outs if out.dtype != torch.bool))
+    lanes, _ = blocks.shape
+    return [
+        _all([kernel for block in blocks.cut(slice(i, i + 1)) for kernel in blocks.kernels(*block)])
+        for i in range(lanes)
+    ]
+
+
+def _all(kernels: list[Kernel]) -> Kernel:
     def run() -> None:
         with np.errstate(all="ignore"):
             for kernel in kernels:
@@ -80,15 +92,14 @@ class _Blocks:
         # What never leaves the chain lies in vectors of a block's length, which every block overwrites.
         self._scratch = {key: torch.empty(self._size, dtype=key[1]) for key in matrices if key[0] in own}
 
-    def cut(self) -> list[tuple[slice, slice]]:
+    def cut(self, rows: slice | None = None) -> list[tuple[slice, slice]]:
         """Rows and columns of the blocks: whole rows together if several fit a block, else parts of a row."""
         lanes, n = self.shape
+        first, end = (0, lanes) if rows is None else (rows.start, rows.stop)
         if n <= self._size:
             together = max(1, self._size // max(1, n))
-            return [(slice(i, min(i + together, lanes)), slice(0, n)) for i in range(0, lanes, together)]
-        count = -(-n // self._size)
-        width = -(-n // count // ALIGN) * ALIGN  # as many blocks as there must be, all alike
-        return [(slice(i, i + 1), slice(j, min(j + width, n))) for i in range(lanes) for j in range(0, n, width)]
+            return [(slice(i, min(i + together, end)), slice(0, n)) for i in range(first, end, together)]
+        return [(slice(i, i + 1), part) for i in range(first, end) for part in parts(n, self._size)]
 
     def kernels(self, rows: slice, columns: slice) -> list[Kernel]:
         """The chain on one block."""
@@ -133,6 +144,12 @@ def _passing(chain: Chain) -> set[int]:
         read |= {_memory(t) for t in op.tensors} - written
         written |= {_memory(out) for out in op.outs}
     return written - read - chain.keep
+
+
+def parts(n: int, size: int) -> list[slice]:
+    """As many parts of a row of n numbers as there must be for none to be longer than a size, all alike."""
+    width = -(-n // -(-n // size) // ALIGN) * ALIGN
+    return [slice(j, min(j + width, n)) for j in range(0, n, width)]
 
 
 def block_size(vectors: int, itemsize: int) -> int:

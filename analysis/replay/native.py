@@ -6,8 +6,10 @@ second, remembered on disk), and calls it through ctypes. Only operations that I
 taken, without contraction to fused multiply-adds, so the bits are those of PyTorch's own
 kernels (but for the square root, where PyTorch may call a library that rounds the last bit
 otherwise; ours is the correctly rounded one). Each compiled chain is held against the
-kernels on random numbers before it is used. Without a compiler the chain runs kernel by
-kernel over blocks, with the same bits (``analysis.replay.blocks``); ``SUITE_NATIVE=0`` asks for that.
+kernels on random numbers before it is used. Without a compiler (``SUITE_NATIVE=0`` asks for
+that) the chain runs kernel by kernel over blocks, with the same bits (``analysis.replay.blocks``),
+or, where its rows are long, as fewer operations that PyTorch has fused, in which the last bits
+differ (``analysis.replay.composites``).
 On a GPU the loop is a CUDA kernel (``analysis.replay.native_cuda``), or the kernels run one by one.
 """
 
@@ -37,6 +39,7 @@ from torch import Tensor
 
 from analysis.replay import native_cuda
 from analysis.replay.blocks import Kernel, blocked
+from analysis.replay.composites import composed
 from analysis.replay.folders import cache_folder
 from analysis.replay.machine import processor
 
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from analysis.replay.recorder import Op
 
 aten = torch.ops.aten
-Form = Literal["compiled", "known", "blocks", "kernels"]  # known: compiled earlier on this machine
+Form = Literal["compiled", "known", "uncompiled", "kernels"]  # known: compiled earlier on this machine
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 _TEMPLATES: dict[Any, str] = {
@@ -79,7 +82,7 @@ _FUSED = {aten.tanh_backward.default}  # which only a compiler can round as PyTo
 def supported(op: Op) -> bool:
     """Whether the chain compiler knows an operation, with these arguments."""
     cuda = bool(op.outs) and op.outs[0].is_cuda  # which has a compiler of its own
-    if op.func in _FUSED and (_form.get() in ("blocks", "kernels") or (compiler() is None and not cuda)):
+    if op.func in _FUSED and (_form.get() in ("uncompiled", "kernels") or (compiler() is None and not cuda)):
         return False
     if op.func not in _TEMPLATES or op.kwargs.get("alpha", 1) != 1 or len(op.args) > 3:
         return False
@@ -113,7 +116,7 @@ def calls(chain: Chain) -> list[Kernel]:
     call = compiled(chain) if form in ("compiled", "known") else None
     plain = form == "kernels" or chain.ops[0].outs[0].is_cuda
     if call is None and not plain and not any(op.func in _FUSED for op in chain.ops):
-        call = blocked(chain)
+        call = (composed(chain) if form == "uncompiled" or compiler() is None else None) or blocked(chain)
     return [op.kernel() for op in chain.ops] if call is None else [call]
 
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from analysis.replay import native
+from analysis.replay import blocks, composites, native
 from problems.names import UsageError
+from suite.checks import example
 from suite.cli import cli
-from suite.lanes import Together, lanes_of
+from suite.lanes import Apart, Together, lanes_of
 from suite.optimizers import optimizer
 from suite.update_command import load_updates
 from suite.updates import FORMS, OURS, TORCH, Frozen, flat, measure
@@ -62,21 +63,49 @@ def test_an_optimizer_has_the_same_bits_without_a_compiler(monkeypatch, text):
     """Three updates of three lanes on a vector of several blocks."""
     if native.compiler() is None:
         pytest.skip("no C compiler to hold it against")
-    with_it = _updated(text)
+    monkeypatch.setattr(blocks, "block_size", lambda vectors, itemsize: 4096)
+    size = composites.LONG - 7
+    with_it = _updated(text, size)
     monkeypatch.setattr(native, "compiler", lambda: None)
     native._function.cache_clear()
-    without = _updated(text)
+    without = _updated(text, size)
     native._function.cache_clear()
     assert torch.equal(with_it, without)
 
 
-def _updated(text):
-    theta = torch.randn(3, 150_000, generator=torch.Generator().manual_seed(0))
-    specs = [optimizer.bind(text)] * 3
-    lanes = lanes_of(flat(150_000, theta), specs, theta, [0, 1, 2], 0, "reshuffle", Frozen)
+@pytest.mark.parametrize("text", ["adam", "rmsprop", "adagrad", "lion", "rprop"])
+def test_long_vectors_differ_by_rounding_alone_without_a_compiler(text):
+    size = composites.LONG + 7
+    with native.used("uncompiled"):
+        found = _updated(text, size)
+    with native.used("kernels"):
+        torch.testing.assert_close(found, _updated(text, size), rtol=1e-6, atol=1e-6)
+
+
+def _updated(text, size, dtype=torch.float32):
+    theta = torch.randn(3, size, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    lanes = lanes_of(flat(size, theta), [optimizer.bind(text)] * 3, theta, [0, 1, 2], 0, "reshuffle", Frozen)
     for k in range(3):
         lanes.step(k)
+    if isinstance(lanes, Apart):
+        pytest.skip("is not recorded")
     return lanes.theta.clone()
+
+
+@pytest.mark.parametrize("entry", list(optimizer), ids=lambda entry: entry.name)
+def test_every_optimizer_takes_the_same_steps_in_fused_operations(monkeypatch, entry):
+    """In float64, where what is not rounding shows; the float32 noise of some is rounded otherwise in every form."""
+    monkeypatch.setattr(composites, "LONG", 64)
+    monkeypatch.setattr(composites, "PART", 4096)
+    text = str(example(entry))
+    try:
+        with native.used("uncompiled"):
+            found = _updated(text, D, dtype=torch.float64)
+        with native.used("kernels"):
+            recorded = _updated(text, D, dtype=torch.float64)
+    except UsageError as error:
+        pytest.skip(str(error))
+    torch.testing.assert_close(found, recorded, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "newton", "sam(sgd)"])

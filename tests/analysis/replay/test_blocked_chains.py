@@ -59,7 +59,7 @@ def test_random_chains_have_the_bits_of_whole_kernels(program, shape, dtype, ord
         held = [_draw(*shape, seed=i, dtype=dtype) for i in range(3)]
         rate = torch.rand(shape[0], 1, generator=torch.Generator().manual_seed(5)).to(dtype)
         expected = [t.clone() for t in held]
-        with native.used("blocks"):
+        with native.used("uncompiled"):
             tape = Tape(lambda: _function(program, held, rate), [*held, rate], [held[i] for i in order])
         for _ in range(2):
             results = [r.clone() for r in _function(program, expected, rate)]
@@ -74,7 +74,7 @@ def test_random_chains_have_the_bits_of_whole_kernels(program, shape, dtype, ord
 def test_a_chain_is_one_call_and_what_passes_through_it_needs_no_vector():
     a, b = _draw(1, 200_000, 0), _draw(1, 200_000, 1)
     expected = a / (_root(b.abs()) + 1e-8)
-    with native.used("blocks"):
+    with native.used("uncompiled"):
         tape = Tape(lambda: [a / (b.abs().sqrt() + 1e-8)], [a, b], [a])
     assert len(tape.program) == 1
     tape()
@@ -85,7 +85,7 @@ def test_a_chain_is_one_call_and_what_passes_through_it_needs_no_vector():
 def test_square_roots_are_correctly_rounded(function):
     a = torch.rand(1, 10_000, generator=torch.Generator().manual_seed(1))
     exact = {torch.sqrt: _root, torch.rsqrt: lambda t: 1 / _root(t)}[function](a)
-    with native.used("blocks"):
+    with native.used("uncompiled"):
         Tape(lambda: [function(a) * 1.0], [a], [a])()
     assert torch.equal(a, exact)
 
@@ -100,7 +100,7 @@ def test_numbers_of_several_types_run_as_kernels():
     a = _draw(1, 5_000, 0)
     wide = torch.rand(1, 5_000, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     expected = a * wide * 2.0
-    with native.used("blocks"):
+    with native.used("uncompiled"):
         tape = Tape(lambda: [a * wide * 2.0], [a, wide])
     tape()
     assert torch.equal(torch.nan_to_num(tape.outputs[0]), torch.nan_to_num(expected))
