@@ -177,6 +177,7 @@ def run(**options: Any) -> None:
 @click.option("--compare", nargs=2, metavar="A B", help="How much more a step of A costs than one of B, by turns.")
 @click.option("--update", metavar="NAMES", help="Only the updates of these, or of all, on one flat vector.")
 @click.option("--sizes", default="1e4,1e5,1e6,1e7", show_default=True, help="Numbers of parameters for --update.")
+@click.option("--cold", is_flag=True, help="Empty the caches before each --update, as a GPU's always are.")
 @click.option("--resume", is_flag=True, help="Keep what DIR has of this machine and version; the rest, cheapest first.")
 @click.option("--budget", type=Finite(0), metavar="SECONDS", help="As --resume, and begin no more after so long.")
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where costs are kept.")

@@ -49,6 +49,7 @@ def cost(
     compare: tuple[str, str] | None,
     update: str | None,
     sizes: str,
+    cold: bool,
     resume: bool,
     budget: float | None,
     results: str,
@@ -65,9 +66,11 @@ def cost(
     if resume and compare is not None:
         raise UsageError("cost: --compare measures its pairs anew each time, without --resume or --budget")
     if update is not None:
-        return _update(update, problems, compare, sizes=sizes, dtype=dtype, device=device, seconds=seconds,
-                       resume=resume, budget=budget, results=results, figure=figure, as_json=as_json,
-                       quiet=quiet)  # fmt: skip
+        return _update(update, problems, compare, sizes=sizes, cold=cold, dtype=dtype, device=device,
+                       seconds=seconds, resume=resume, budget=budget, results=results, figure=figure,
+                       as_json=as_json, quiet=quiet)  # fmt: skip
+    if cold:
+        raise UsageError("cost: --cold is for --update; whole steps leave in the caches what they leave")
     named = [problem.bind(spec) for spec in selected(problem, problems or PROBLEMS)]
     settings = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if compare is not None:

@@ -21,6 +21,7 @@ from analysis.replay.products import by_onednn  # noqa: E402
 MATRIX = 1024  # a square product of this size runs at a processor's peak
 COPY = 1 << 26  # bytes, more than the caches hold
 MOMENT = 0.3  # seconds in which the best is looked for
+CACHES = 1 << 28  # bytes, more than the caches of any processor core hold
 TIMES, LONG = 5, 1.0  # calls on an accelerator at least, before timing and timed, unless they take so many seconds
 
 
@@ -43,13 +44,15 @@ def device_seconds(
     launching goes on while it works, as in a training loop; its clocks are left alone.
 
     Args:
-        cold: before each call on an accelerator, which is then timed by itself, overwrite more than its L2
-            cache holds, so that it does not find there what the one before it left.
+        cold: before each call, which is then timed by itself, overwrite more than the caches hold (an
+            accelerator's L2), so that it does not find there what the one before it left.
         before: done before each call, outside the time.
     """
     means = accelerator(device)
     if means is not None:
         return statistics.median(_by_marks(action, means, seconds, cold, before))
+    if cold:
+        return statistics.median(_cold(action, seconds))
     if before is None:
         return timer(action).blocked_autorange(min_run_time=seconds).median
     return statistics.median(_by_calls(action, seconds, before))
@@ -86,6 +89,24 @@ def _by_calls(action: Callable[[], Any], seconds: float, before: Callable[[], An
         action()
         times.append(time.perf_counter() - began)
     return times
+
+
+def _cold(action: Callable[[], Any], seconds: float) -> list[float]:
+    """Of single calls on a processor, with so many seconds for emptying its caches and for them."""
+    caches = _caches()
+    times: list[float] = []
+    ends = time.perf_counter() + seconds
+    while not times or time.perf_counter() < ends:
+        caches.add_(1)  # to set it to a number would go past the caches
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+@cache
+def _caches() -> torch.Tensor:
+    return torch.zeros(CACHES, dtype=torch.uint8)
 
 
 def glance(action: Callable[[], Any], device: str, seconds: float) -> float:

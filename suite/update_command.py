@@ -28,13 +28,15 @@ FOLDER = "updates"  # in the folder of results
 
 
 def update(
-    *, names: str, sizes: str, dtype: str, device: str, seconds: float, resume: bool, budget: float | None,
-    results: str, figure: str | None, as_json: bool, quiet: bool,
+    *, names: str, sizes: str, cold: bool, dtype: str, device: str, seconds: float, resume: bool,
+    budget: float | None, results: str, figure: str | None, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Measure, keep, and show; the exit code."""
+    from analysis.replay.accelerator import accelerator
+
     check_device(device)
     specs, counts = [optimizer.bind(spec) for spec in selected(optimizer, names)], _counts(sizes)
-    settings = {"dtype": dtype, "device": device}
+    settings = {"dtype": dtype, "device": device, "cold": cold or accelerator(device) is not None}
     found, refused, late = _measured(specs, counts, settings, seconds, results, resume, budget, quiet)
     updates = [each for spec in specs for count in counts for each in found.get((spec, count), ())]
     skipped = [{"optimizer": str(optimizer.short(spec)), "reason": reason} for spec, reason in refused.items()]
@@ -100,7 +102,7 @@ def load_updates(results: str | Path = "results") -> pd.DataFrame:
 
 def _save(update: Update, results: str) -> None:
     record = update.to_dict()
-    of = [record[k] for k in ("optimizer", "parameters", "form", "dtype", "device")]
+    of = [record[k] for k in ("optimizer", "parameters", "form", "dtype", "device", "cold")]
     records.save(record, Path(results) / FOLDER, records.here(of, record["environment"]))
 
 
@@ -138,7 +140,8 @@ def show(updates: Sequence[Update]) -> None:
         table = tables._columns(["", *forms, "floor", "moved"], numbers=True)
         for name in dict.fromkeys(u.optimizer for u in of):
             table.add_row(*_cells(name, [u for u in of if u.optimizer == name], forms))
-        tables.show(to, f"{count:,} parameters in one vector, {of[0].dtype}: times the floor", "", table, "")
+        caches = ", caches emptied before each" if of[0].cold else ""
+        tables.show(to, f"{count:,} parameters in one vector, {of[0].dtype}: times the floor{caches}", "", table, "")
     if updates:
         tables.show(
             to,

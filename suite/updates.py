@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from analysis.replay import native
+from analysis.replay.accelerator import accelerator
 from analysis.replay.recorder import Kernel
 from problems.layout import Layout, Piece
 from problems.names import Spec, UsageError
@@ -66,6 +67,8 @@ class Update:
         floor: seconds in which this machine reads and writes as many bytes, median over the same rounds.
         ratio, low, high: seconds over floor within a round: median and quartiles.
         traffic: bytes that must be moved.
+        cold: whether caches were emptied before each update, as they always are on an accelerator; else vectors
+            that fit into a processor's caches are found there, by the update and by the floor.
     """
 
     optimizer: str
@@ -80,6 +83,7 @@ class Update:
     low: float
     high: float
     traffic: int
+    cold: bool = False
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -112,6 +116,7 @@ def measure(
     dtype: str = "float32",
     device: str = "cpu",
     seconds: float = 1.0,
+    cold: bool = False,
     forms: Sequence[Form] = FORMS,
 ) -> list[Update]:
     """The cost of an optimizer's update in each form that it has.
@@ -119,6 +124,7 @@ def measure(
     Args:
         parameters: D, the length of θ.
         seconds: to spend on each form, about.
+        cold: empty a processor's caches before each update, as a step does that moves more than they hold.
 
     Raises:
         UsageError: unknown names or devices, or an optimizer whose steps are not one update on one gradient.
@@ -138,15 +144,16 @@ def measure(
         **_floors(traffic, theta),
         **{form: action for form, (action, _) in made.items()},
     }
-    times = _by_turns(actions, seconds, device)
+    cold = cold or accelerator(device) is not None
+    times = _by_turns(actions, seconds, device, cold)
     times["floor"] = [min(each) for each in zip(times.pop("copy"), times.pop("scale"), strict=True)]
     rest = (str(spec), parameters)
     here = environment(device)
-    return [_update(form, times, rest, (dtype, device, traffic, here)) for form in made]
+    return [_update(form, times, rest, (dtype, device, traffic, cold, here)) for form in made]
 
 
 def _update(form: Form, times: Mapping[str, list[float]], of: tuple[str, int], rest: tuple[Any, ...]) -> Update:
-    dtype, device, traffic, here = rest
+    dtype, device, traffic, cold, here = rest
     low, middle, high = statistics.quantiles([a / b for a, b in zip(times[form], times["floor"], strict=True)], n=4)
     first, _, third = statistics.quantiles(times[form], n=4)
     return Update(
@@ -161,6 +168,7 @@ def _update(form: Form, times: Mapping[str, list[float]], of: tuple[str, int], r
         low=low,
         high=high,
         traffic=traffic,
+        cold=cold,
         environment=here,
     )
 
@@ -231,11 +239,13 @@ def _floors(traffic: int, like: Tensor) -> dict[str, Callable[[], Any]]:
     return {"copy": lambda: target.copy_(source), "scale": lambda: own.mul_(1.0)}
 
 
-def _by_turns(actions: Mapping[str, Callable[[], Any]], seconds: float, device: str) -> dict[str, list[float]]:
+def _by_turns(
+    actions: Mapping[str, Callable[[], Any]], seconds: float, device: str, cold: bool
+) -> dict[str, list[float]]:
     """Seconds of each action, in rounds that go through all of them in a turning order."""
     names = list(actions)
     found: dict[str, list[float]] = {name: [] for name in names}
     for i in range(ROUNDS):
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            found[name].append(device_seconds(actions[name], device, seconds / ROUNDS, cold=True))
+            found[name].append(device_seconds(actions[name], device, seconds / ROUNDS, cold))
     return found

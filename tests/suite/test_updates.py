@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from click.testing import CliRunner
 
 from analysis.replay import blocks, composites, native
 from problems.names import UsageError
+from suite import machine
 from suite.checks import example
 from suite.cli import cli
 from suite.lanes import Apart, Together, lanes_of
 from suite.optimizers import optimizer
 from suite.update_command import load_updates
-from suite.updates import FORMS, OURS, TORCH, Frozen, flat, measure
+from suite.updates import FORMS, OURS, ROUNDS, TORCH, Frozen, flat, measure
 
 D = 1000
 
@@ -38,6 +40,25 @@ def test_the_forms_that_there_are_are_measured():
     assert [u.form for u in measure("adam", D, seconds=0.02)] == here
     assert [u.form for u in measure("lion", D, seconds=0.02)] == [form for form in here if form in OURS]
     assert [u.form for u in measure("torch.Adam", D, seconds=0.02)] == ["kernels"]
+
+
+def test_caches_are_emptied_before_each_call_and_outside_its_time(monkeypatch):
+    monkeypatch.setattr(machine, "_caches", cache(lambda: torch.zeros(10, dtype=torch.int64)))
+    seen = []
+    assert machine.device_seconds(lambda: seen.append(machine._caches()[0].item()), "cpu", 0.01, cold=True) < 0.01
+    assert seen == list(range(1, len(seen) + 1))
+    found = measure("sgd", D, seconds=0.02, cold=True, forms=("kernels",))
+    assert machine._caches()[0] >= len(seen) + 3 * ROUNDS  # by turns with two floors
+    assert [u.cold for u in found] == [True]
+
+
+def test_what_was_measured_with_caches_full_and_empty_is_kept_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "CACHES", 1000)
+    ask = ["cost", "--update", "sgd", "--sizes", "100", "--seconds", "0.1", "--results", str(tmp_path), "--quiet"]
+    assert "caches emptied" not in CliRunner().invoke(cli, ask).stdout
+    assert "times the floor, caches emptied before each" in CliRunner().invoke(cli, [*ask, "--cold"]).stdout
+    kept = load_updates(tmp_path)
+    assert kept.groupby("form").cold.nunique().eq(2).all() and len(kept) == 2 * kept.form.nunique()
 
 
 @pytest.mark.parametrize("name", sorted(TORCH))
@@ -133,6 +154,7 @@ def test_the_command_keeps_prints_and_draws(tmp_path):
         (["--update", "sgd", "--sizes", "1e4,many"], "sizes must be whole numbers"),
         (["--update", "sgdd"], "unknown optimizer"),
         (["digits_mlp", "--update", "sgd"], "--update measures by itself"),
+        (["digits_mlp", "sgd", "--cold"], "--cold is for --update"),
     ],
 )
 def test_mistakes_end_with_exit_code_2(words, message, tmp_path):
