@@ -34,13 +34,16 @@ def sign_momentum(lr: Positive = 0.001, rho: Fraction = 0.9):
 # Does it keep what the suite relies on? Are its updates pure, its bounds enforced, its runs the same alone and among others?
 
 # %%
-# !python -m suite check mine.py:sign_momentum
+import sys
+
+command = f"{sys.executable} -m suite"  # python -m suite, by the Python that runs this notebook
+# !{command} check mine.py:sign_momentum
 
 # %% [markdown]
 # Then let it compete. The budget is small here; leave the last options out for one that decides something.
 
 # %%
-# !python -m suite compare --problems digits_mlp --optimizers mine.py:sign_momentum,adam --initializers default --trials 5 --seeds 7 --steps 100 --jobs 1 --results own --quiet
+# !{command} compare --problems digits_mlp --optimizers mine.py:sign_momentum,adam --initializers default --trials 5 --seeds 7 --steps 100 --jobs 1 --results own --quiet
 
 # %%
 import suite

@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -360,34 +358,6 @@ def test_python_m_suite_without_words_shows_help() -> None:
     done = real(cwd=ROOT)
     assert "compare" in done.stdout + done.stderr
     assert done.returncode in (0, 2)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
-@pytest.mark.parametrize("by", ["Ctrl-C", "kill"])
-def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path, by: str) -> None:
-    words = ["compare", *SMALL, "--steps", "400", "--jobs", "2", "--results", str(tmp_path)]
-    command = [sys.executable, "-m", "suite", *words]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
-    deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("runs/*.parquet")) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    if by == "Ctrl-C":
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
-    else:
-        process.kill()
-    _, stderr = process.communicate(timeout=30)  # it would wait for workers that live on
-    assert "Traceback" not in stderr
-    if by == "Ctrl-C":
-        assert process.returncode == 130
-        assert "the same command goes on from there" in stderr
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}
-    assert kept
-    done = real(*words, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}.items()
 
 
 def test_methods_for_all_examples_get_them_unless_told_otherwise(tmp_path):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from suite.spec import Run
 from suite.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -57,3 +62,33 @@ def test_nothing_is_listened_to_where_interrupts_are_ignored() -> None:
         interrupts.check()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["Ctrl-C", "kill"])
+def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path, by: str) -> None:
+    words = ["--problems", "digits_mlp", "--optimizers", "adam,sgd", "--trials", "3", "--seeds", "3", "--steps", "400"]
+    command = [sys.executable, "-m", "suite", "compare", *words, "--jobs", "2", "--results", str(tmp_path)]
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, preexec_fn=heed, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("runs/*.parquet")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    if by == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
+    else:
+        process.kill()
+    _, stderr = process.communicate(timeout=30)  # it would wait for workers that live on
+    assert "Traceback" not in stderr
+    if by == "Ctrl-C":
+        assert process.returncode == 130
+        assert "the same command goes on from there" in stderr
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}
+    assert kept
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.parquet")}.items()
