@@ -26,6 +26,7 @@ class Clock:
         self.stretches: dict[str, list[tuple[Any, Any]]] = {}
         self.running = True
         self.inside, self.around = self._own()
+        self._share = self.inside / ((self.inside + self.around) or 1.0)  # of what timing a stretch takes
         self.pause = self._pause()
 
     def now(self) -> Any:
@@ -80,9 +81,7 @@ class Clock:
             timed: seconds of the whole in which they were timed, and ``untimed`` of the same with the clock stopped.
         """
         each = max(0.0, timed - untimed) / sum(map(len, self.stretches.values()))
-        known = self.inside + self.around
-        share = self.inside / known if known > 0 else 1.0
-        self.inside, self.around = each * share, each * (1 - share)
+        self.inside, self.around = each * self._share, each * (1 - self._share)
 
     def _pause(self) -> float:
         if self.accelerator is None:

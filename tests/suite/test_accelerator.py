@@ -186,3 +186,14 @@ def test_what_timing_takes_on_the_device_is_no_part_of_a_step(mark, monkeypatch)
     wanted = dict.fromkeys(cost.PARTS, 0.0) | {"data": 10e-6, "update": 20e-6, "measurement": 4e-6}
     assert parts == pytest.approx(wanted, abs=1e-9 + 0.01 * mark)
     assert stepper.calls == {"gradient": 1.0} and stepper.flops > 0
+
+
+def test_a_round_in_which_timing_seemed_to_take_nothing_spoils_no_later_one(monkeypatch):
+    monkeypatch.setitem(accelerator.KINDS, "cpu", _Virtual)
+    monkeypatch.setattr(_Virtual, "cost", 1e-6)
+    clock = Clock("cpu")
+    clock.timed("step", lambda: None)()
+    clock.correct(timed=1.0, untimed=2.0)
+    assert clock.inside == clock.around == 0.0
+    clock.correct(timed=3.0, untimed=1.0)
+    assert (clock.inside, clock.around) == pytest.approx((1.0, 1.0), rel=0.01)
