@@ -24,6 +24,7 @@ from suite.machine import device_seconds
 from suite.optimizers import optimizer
 from suite.spec import Run
 from suite.store import Store, StoreError, load
+from suite.updates import FORMS
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 
@@ -285,7 +286,7 @@ def test_the_reference_costs_of_a_gpu_are_there_and_hold_together():
     parts = costs[[f"parts.{part}" for part in PARTS]].sum(axis=1)
     long = (costs.seconds > 2e-4) & costs.replayed.notna()  # see the folder's README of shorter ones
     assert long.sum() >= 50 and ((parts / costs.seconds)[long] - 1).abs().max() < 0.1
-    assert {"compiled", "fused"} <= set(updates.form)
+    assert set(updates.form) == set(FORMS) and updates.cold.all()
 
 
 def test_bars_are_as_long_as_the_steps(adam, monkeypatch, tmp_path):
