@@ -52,7 +52,7 @@ def observed(problem: Problem, pieces: Pieces, batch: Batch, probes: Sequence[Te
         return sums
 
     with layers.listening(heard):
-        outputs = problem.predict({**pieces, **problem.fixed} if problem.fixed else pieces, batch)
+        outputs = problem.outputs_of(pieces, batch)
     return outputs, uses
 
 

@@ -86,6 +86,24 @@ def test_of_one_example_each_block_is_exact(kind):
         torch.testing.assert_close(kron(each), block(made, dense, each.layer), rtol=1e-7, atol=1e-10)
 
 
+def test_of_one_character_each_block_is_exact_behind_what_was_carried_to_it(tmp_path):
+    """One step of a net that reads on in a text, from a state that is not 0."""
+    file = tmp_path / "t.txt"
+    file.write_text("In what distant deeps or skies burnt the fire of thine eyes? " * 4)
+    kind = f"text_lstm(file={str(file)!r}, length=1, embedding=3, hidden=4, depth=1)"
+    made = problem.build(problem.bind(kind)).to("cpu", torch.float64)
+    theta = 0.5 * drawn(made.size, seed=8)
+    batch = tuple(t[:1] for t in made.train.tensors)
+    fresh = factors_of(made, theta, batch=batch)
+    batch = (*batch, drawn(1, *made.carry, seed=9))
+    dense = _dense_ggn(made, theta, batch)
+    found = factors_of(made, theta, batch=batch)
+    assert {f.layer.weight for f in found} == {p.name for p in made.layout if not p.name.endswith("bias")}
+    for each in found:
+        torch.testing.assert_close(kron(each), block(made, dense, each.layer), rtol=1e-7, atol=1e-10)
+    assert not any(torch.allclose(kron(a), kron(b)) for a, b in zip(fresh, found, strict=True))
+
+
 def _written_out(made, theta, batch):
     """A and G of a net of dense layers from the definition, by one backward pass for each output of each example."""
     layers, activation = layers_of(made), torch.relu

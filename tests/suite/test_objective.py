@@ -30,9 +30,9 @@ def _dense_ggn(made, theta, batch):
     """JᵀH_L J by columns, with the Jacobian and the criterion's Hessian each dense."""
 
     def outputs(at):
-        return made.predict(made.layout.split(at), batch).flatten()
+        return made.outputs(made.layout.split(at), batch).flatten()
 
-    shape = made.predict(made.layout.split(theta), batch).shape
+    shape = made.outputs(made.layout.split(theta), batch).shape
     jacobian = torch.autograd.functional.jacobian(outputs, theta)
     bent = torch.autograd.functional.hessian(lambda out: made.criterion(out.view(shape), batch), outputs(theta))
     dense = jacobian.t() @ bent @ jacobian
