@@ -57,7 +57,7 @@ def interval(values: ArrayLike, statistic: Statistic = "median", level: float = 
 
     - ``median``: (1 − λ)x₍ₖ₎ + λx₍ₖ₊₁₎ and its mirror image, where [x₍ₖ₎, x₍ₙ₋ₖ₊₁₎] covers at least as
       often as asked, 1 − 2 P(Bin(n, ½) < k), and λ interpolates to the level (Hettmansperger &
-      Sheather 1986). Infinite values are as good as others.
+      Sheather 1986). Infinite values are as good as others; λ = 0 where x₍ₖ₊₁₎ is one.
     - ``mean``: x̄ ∓ t·s/√n with the quantile of Student's t for n < 10, and with those of
       (x̄* − x̄)/(s*/√n) over 4999 resamples otherwise (Efron & Tibshirani 1993, section 12.5).
     - ``iqm``: the mean without the ⌊n/4⌋ lowest and highest, as SciPy's ``trim_mean(x, 0.25)``, and
@@ -192,7 +192,8 @@ def _places(n: int, level: float) -> tuple[int, float, float]:
 
 
 def _between(outer: float, inner: float, weight: float) -> float:
-    if outer == inner or weight == 0:
+    """Between two order statistics; there is no way to an infinite one, and the outer one covers."""
+    if outer == inner or weight == 0 or math.isinf(inner):
         return outer
     return (1 - weight) * outer + weight * inner
 

@@ -170,6 +170,15 @@ def test_diverged_runs_count_as_worst() -> None:
     assert middle.value == 4.5 and math.isfinite(middle.high)
 
 
+@pytest.mark.parametrize("n", [6, 7, 10, 15, 30])
+def test_a_finite_median_is_seldom_called_infinite(n: int) -> None:
+    """Where half of all runs diverge, the median is the worst of the others, and m of n are finite by a fair coin."""
+    told = [math.isinf(interval([*range(m), *[math.inf] * (n - m)]).low) for m in range(n + 1)]
+    assert scipy.stats.binom.pmf(np.arange(n + 1), n, 0.5)[told].sum() <= 0.025
+    mirrored = [math.isinf(interval([*range(m), *[-math.inf] * (n - m)]).high) for m in range(n + 1)]
+    assert told == mirrored
+
+
 def test_aggregates_are_stratified_and_say_where_they_have_no_interval() -> None:
     random = np.random.default_rng(0)
     far_apart = [random.normal(size=10) + 100 * k for k in range(5)]
