@@ -6,6 +6,7 @@ value there is, +∞ or −∞, so medians and ranks stay honest and need no spe
 """
 
 from analysis.statistics.intervals import Estimate, Statistic, aggregate, interval
+from analysis.statistics.leads import vanishing_advantages
 from analysis.statistics.profiles import (
     performance_profile,
     performance_ratios,
@@ -16,7 +17,7 @@ from analysis.statistics.profiles import (
 from analysis.statistics.ranks import rank_correlation
 from analysis.statistics.sensitivity import Sensitivity, against_setting, sensitivity
 from analysis.statistics.survival import TimeToTarget, kaplan_meier, time_to_target, times_to_target, with_clocks
-from analysis.statistics.tuning import expected_best, ranking_changes, running_best, tuning_curves, vanishing_advantages
+from analysis.statistics.tuning import expected_best, ranking_changes, running_best, tuning_curves
 from analysis.statistics.values import Better, final_values
 from analysis.statistics.verdicts import (
     Outcome,

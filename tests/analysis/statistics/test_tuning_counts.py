@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.statistics import expected_best, ranking_changes, running_best, tuning_curves, vanishing_advantages
+from analysis.statistics import expected_best, ranking_changes, running_best, tuning_curves
 
 VALUES = st.lists(st.integers(0, 9), min_size=1, max_size=5)
 
@@ -79,17 +79,3 @@ def test_the_budget_at_which_the_ranking_changes() -> None:
     assert changes["trials"].tolist() == [1, 8]
     assert 1 + 9 * 0.75**7 > 1.92 > 1 + 9 * 0.75**8
     assert ranking_changes(curves, "higher")["first"].tolist() == ["fussy", "steady"]
-
-
-def test_an_advantage_that_is_gone_with_fair_tuning() -> None:
-    found = vanishing_advantages({"steady": STEADY, "fussy": FUSSY}, "lower")
-    (row,) = found.itertuples()
-    assert (row.a, row.b) == ("steady", "fussy")
-    assert row.lead == pytest.approx(np.mean(FUSSY) - np.mean(STEADY))
-    assert 3 <= row.trials <= 9
-    assert row.left < 0 and not row.reversed  # five good trials of twenty may be luck
-    (row,) = vanishing_advantages({"steady": STEADY, "fussy": [50.0] * 10 + [1.0] * 10}, "lower").itertuples()
-    assert row.left < 0 and row.reversed
-    assert vanishing_advantages({"a": [1.0] * 9, "b": [2.0] * 9}, "lower").empty  # it stays
-    same = np.random.default_rng(0).normal(size=20)
-    assert vanishing_advantages({"a": same, "b": same}, "lower").empty  # there never was one
