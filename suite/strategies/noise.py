@@ -80,7 +80,8 @@ def normal(key: Tensor, t: Any, n: int) -> Tensor:
 
     index = torch.arange(n, device=key.device)
     counter = _mixed(_mixed(index + key) + torch.as_tensor(t, device=key.device).to(torch.int64))
-    first, second = (((_mixed(counter + c) >> 11) & (2**53 - 1)) * 2.0**-53 for c in (1, 2))
+    bits = [(_mixed(counter + c) >> 11) & (2**53 - 1) for c in (1, 2)]
+    first, second = (one.to(torch.float64) * 2.0**-53 for one in bits)  # in float32 the last ones below 1 would be 1
     return (-2 * (1 - first).log()).sqrt() * (2 * torch.pi * second).cos()
 
 

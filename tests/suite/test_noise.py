@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from oracles import PlainOracle, path
 from scipy import stats
 
 from suite.optimizers import optimizer
+from suite.strategies import noise
 from suite.strategies.noise import key_of, normal
 
 N = 20_000
@@ -27,6 +29,15 @@ def test_numbers_are_standard_normal_and_independent(dtype):
         assert stats.kstest(draw.numpy(), "norm").pvalue > 1e-3
     between = torch.corrcoef(torch.stack([*draws, draws[0].roll(1)]))
     assert (between - torch.eye(7, dtype=torch.float64)).abs().max() < 5 / N**0.5
+
+
+def test_numbers_are_of_float64_and_finite_at_both_ends_of_the_uniform_ones(monkeypatch):
+    """Where all of the uniform number's 53 bits are set, and where none is: as a float32 the one was 1, its log −∞."""
+    for bits, size in [(-1, (106 * math.log(2)) ** 0.5), (0, 0.0)]:
+        monkeypatch.setattr(noise, "_mixed", lambda x, bits=bits: torch.full_like(x, bits))
+        drawn = normal(torch.tensor(3), 0.0, 5)
+        assert drawn.dtype == torch.float64
+        torch.testing.assert_close(drawn, torch.full((5,), size, dtype=torch.float64))
 
 
 def test_the_same_point_and_step_give_the_same_numbers():
