@@ -26,7 +26,12 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over probes with its interval (Student's t, 95 %); NaN where one probe supports none."""
+    """A mean over probes with its interval (Student's t, 95 %); NaN where one probe supports none.
+
+    It is that of chance, between probes. What all of them miss alike is not in it: of a share of eigenvalues the
+    weight of a node, for a node counts on one side. With 100 steps that is little; with 30 the interval of the
+    share of negative ones held 70 to 78 % on a normal spectrum.
+    """
 
     value: float
     low: float

@@ -66,4 +66,4 @@ def _alike(values: Sequence[float]) -> bool:
 
 def told(count: float, clock: str) -> str:
     """A time by a clock as a number: whole steps and evaluations, three digits of epochs."""
-    return f"{count:.3g}" if clock == EPOCHS and count < 1000 else f"{count:.0f}"
+    return f"{count:.3g}" if clock == EPOCHS and count < 999.5 else f"{count:.0f}"

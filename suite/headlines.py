@@ -23,7 +23,8 @@ class Headline:
 
     Args:
         best: the best row, in words; ``runner_up`` is the next of another optimizer, None where there is none.
-        estimate: of the best row's ranking measure.
+        estimate: of the best row's ranking measure. It is the best by these same values, so where rows are alike it
+            is somewhat too good: of four equal ones the interval holds 83 %, that of each by itself 94 to 95 %.
         lead: how much better the best is than the runner-up, the median over common seeds; None where
             runs of both diverged. ``verdict`` is on the best against it.
         better_than, worse_than, too_few: of the ``others``, how many the best is better than, how many are better

@@ -51,9 +51,11 @@ def test_what_a_step_evaluates_is_counted_over_all_kinds() -> None:
     ]
     found = work(results, 200)
     assert found == Work(3.0, 200, 200)
+    assert work([Result(run, "done", summary={"last_step": 1, "gradient_calls": 2})], 200).evaluations == 2
     assert [found.per_step(clock) for clock in (STEPS, EVALUATIONS, EPOCHS)] == [1.0, 3.0, 3.0]
     assert Work(2.0, 50, 200).per_step(EPOCHS) == 0.5
     assert (told(12.34, EPOCHS), told(12.34, EVALUATIONS), told(12345.6, EPOCHS)) == ("12.3", "12", "12346")
+    assert (told(999.4, EPOCHS), told(999.7, EPOCHS), told(1000, EPOCHS)) == ("999", "1000", "1000")
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,9 @@ def test_means_are_student_s_t_and_the_studentized_bootstrap() -> None:
     skewed = np.random.default_rng(0).exponential(size=20)
     found = interval(skewed, "mean")
     assert found.high - found.value > 1.2 * (found.value - found.low)
+    nine, ten = interval(skewed[:9], "mean"), interval(skewed[:10], "mean")
+    assert nine.high - nine.value == pytest.approx(nine.value - nine.low)  # Student's t up to nine
+    assert ten.high - ten.value > 1.2 * (ten.value - ten.low)
 
 
 def test_interquartile_means_are_scipy_s_trimmed_ones() -> None:
@@ -187,6 +190,14 @@ def test_aggregates_are_stratified_and_say_where_they_have_no_interval() -> None
     assert found.n == 50
     expected = 2 * scipy.stats.t.ppf(0.975, 45) * np.sqrt(sum(s.var(ddof=1) / 10 for s in far_apart)) / 5
     assert found.high - found.low == pytest.approx(expected, rel=0.05)  # the distance between problems is no noise
+    few = [np.array([0.0, 1.0, 2.0]) * scale for scale in (1, 2)]  # v = 1/3 and 4/3, each of 2 degrees of freedom
+    freedom = (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
+    reach = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(5 / 3) / 2
+    assert aggregate(few, "mean").high == pytest.approx(1.5 + reach, rel=0.05)
+    many = [random.normal(size=1500) for _ in range(2)]  # so many are drawn in blocks
+    expected = 2 * 1.96 * np.sqrt(sum(s.var() / 1500 for s in many)) / 2
+    found = aggregate(many, "mean")
+    assert found.high - found.low == pytest.approx(expected, rel=0.1)
     assert aggregate(far_apart[:1], "mean") == interval(far_apart[0], "mean")
     assert math.isnan(aggregate([*far_apart, [1.0]]).low)
     assert math.isnan(aggregate([*far_apart, [1.0, math.inf]]).low)

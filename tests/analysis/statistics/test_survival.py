@@ -53,7 +53,7 @@ def test_what_half_of_the_runs_do_not_reach_is_not_reached() -> None:
     nobody = time_to_target([40.0] * 6, [False] * 6)
     assert (nobody.median, nobody.low, nobody.high) == (math.inf, math.inf, math.inf)
     assert math.isnan(time_to_target([1.0, 2.0, 3.0], [True] * 3).low)
-    for times, reached in (([1.0], [True, False]), ([math.nan], [True]), ([math.inf], [True])):
+    for times, reached in (([1.0], [True, False]), ([1.0, math.nan], [True, True]), ([math.inf], [True])):
         with pytest.raises(ValueError, match="one entry per run"):
             time_to_target(times, reached)
 

@@ -41,7 +41,8 @@ def test_what_is_reported_may_differ_from_what_is_tuned_by() -> None:
 
 def test_trials_that_diverged_count_as_the_worst() -> None:
     assert expected_best([1.0, 3.0, math.inf], "lower").tolist() == expected_best([1.0, 3.0, 3.0], "lower").tolist()
-    curves = tuning_curves({"a": [1.0, math.inf], "b": [2.0, 9.0]}, "lower")
+    curves = tuning_curves({"a": [1.0, math.inf], "b": [2.0, 9.0], "c": [1.5]}, "lower")
+    assert curves.set_index("contestant").loc["c", ["low", "high"]].isna().all()  # one trial says nothing of others
     assert curves.loc[0, "expected"] == 5.0  # with the worst of all contestants
     assert tuning_curves({"a": [math.inf]}, "lower").empty
     with pytest.raises(ValueError, match="every trial diverged"):
