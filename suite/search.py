@@ -65,7 +65,7 @@ def _grid(dimensions: int, count: int) -> list[Point]:
     while math.prod(sizes) < count:
         sizes[sizes.index(min(sizes))] += 1
     whole = math.prod(sizes)
-    kept = [round(i * (whole - 1) / (count - 1)) for i in range(count)] if count > 1 else [whole // 2]
+    kept = [round(i * (whole - 1) / (count - 1)) for i in range(count)] if count > 1 else [0]
     return [_cell(index, sizes) for index in kept]
 
 
