@@ -202,6 +202,20 @@ def test_steps_to_the_target_are_honest(folder: Path) -> None:
     assert rows["sgd"].steps_to_target == math.inf
 
 
+def test_runs_that_diverged_or_failed_are_on_their_way_to_the_target_for_ever(folder: Path) -> None:
+    """Of six runs three arrive one after another and the others ended at once: half are there with the third."""
+    losses = {3: 0.1, 4: 0.4, 5: 0.7}  # 3(1 − k/40) + loss falls to 1/0.3 − 1 at k = 10.2, 14.2 and 18.2
+    found, _ = outcome(
+        replace(SMALL, target="0.3"),
+        folder,
+        loss=lambda run: losses.get(run.seed, math.inf) if run.seed < 6 else bowl(run),
+        broken=lambda run: "ValueError: oh" if run.seed == 0 else "",
+    )
+    for row in next(iter(found.rows.values())):
+        time = row.arrivals["steps"]
+        assert (time.median, time.reached, time.n) == (20, 3, 6)  # it is looked at every second step
+
+
 def test_diverged_runs_count_as_worst_and_are_told(folder: Path) -> None:
     def loss(run: Run) -> float:
         if is_adam(run) and (lr(run) > 0.05 or run.seed in (0, 1, 2, 3)):
