@@ -11,8 +11,10 @@ can hold there is none.
   at 95 %. No interval for a mean holds for every distribution (Bahadur & Savage 1956): with fewer
   values this one rests on their being near normal (82 to 89 % there).
 - **Interquartile mean**: the trimmed mean over its Winsorized standard error, with the
-  quantiles that this ratio has in normal samples of the same size, a parametric bootstrap. Of
-  values in two clusters it holds 92 to 93 % at 95 %.
+  quantiles that this ratio has in normal samples of the same size, a parametric bootstrap. Where the
+  values are in two clusters and the quarter that is cut off ends near the gap, few values do not tell on
+  which side: at 95 % it holds 67 to 76 % with up to 30 of them, 30 % of which are in the smaller cluster,
+  and 96 % where that has 20 %.
 """
 
 from __future__ import annotations

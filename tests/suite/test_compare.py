@@ -182,6 +182,10 @@ def test_the_best_of_several_is_marked_and_others_judged_against_it(folder: Path
     assert [row.verdict and row.verdict.outcome for row in rows] == [None, "indistinguishable", "worse"]
     assert str(rows[2].contestant.optimizer) == "adam(lr=0.1)"
     assert all(len(row.contestant.trials) == 1 for row in rows)
+    question = replace(question, optimizers="adam(lr=0.01), adam(lr=0.1), adam(lr=0.1000001)")
+    found, _ = outcome(question, folder, loss=lambda run: bowl(run) + 1e-6 * ((run.seed + round(lr(run) * 1e7)) % 3))
+    (rows,) = found.rows.values()
+    assert [row.verdict and row.verdict.outcome for row in rows] == [None, "worse", "worse"]  # not against each other
 
 
 def test_steps_to_the_target_are_honest(folder: Path) -> None:
