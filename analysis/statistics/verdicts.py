@@ -155,7 +155,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, better: Better) -> fl
 
 def seeds_needed(comparisons: int, level: float = 0.95) -> int:
     """The fewest seeds with which any verdict is possible: the smallest n with m·2/2ⁿ ≤ 1 − level."""
-    return max(1, math.ceil(math.log2(2 * max(comparisons, 1) / (1 - level)) - 1e-9))
+    return math.ceil(math.log2(2 * max(comparisons, 1) / (1 - level)) - 1e-9)
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:

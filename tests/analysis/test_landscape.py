@@ -64,6 +64,8 @@ def test_interpolation_ends_at_its_ends_and_says_whether_it_falls():
     wells = of_function(lambda t: (t**2 - 1).square().sum(), torch.tensor([-1.0], dtype=torch.float64))
     over = interpolation(wells, wells.theta, -wells.theta)
     assert over.barrier == pytest.approx(1.0)
+    uneven = Line(np.array([1.0, 2.0, 5.0]), np.array([2.0, 4.0, 6.0]))  # a quarter of the way from 2 to 6 is 3
+    assert (uneven.barrier, uneven.rise) == (1.0, 4.0)
 
 
 def test_a_loss_that_overflows_is_shown_as_it_is():
@@ -82,6 +84,8 @@ def test_filter_normalized_directions_have_the_norms_of_the_filters():
         else:
             assert not direction[name].any()
     assert torch.equal(filter_normalized(made, 3), filter_normalized(made, 3))
+    plain, _ = quadratic([1.0, 2.0, 5.0], theta=torch.tensor([2.0, -1.0, 2.0], dtype=torch.float64))
+    assert float(filter_normalized(plain, 3).norm()) == pytest.approx(3.0)  # all of it is one filter
 
 
 def test_a_filter_normalized_slice_does_not_see_the_scale_of_rectified_layers():
@@ -194,4 +198,6 @@ def test_mistakes():
         plane(made, made.theta * math.nan, made.theta, [0, 1], [0, 1])
     with pytest.raises(CurvatureError, match="ascending order"):
         slice_along(made, made.theta, [1, 0])
+    with pytest.raises(CurvatureError, match="at least two numbers"):
+        slice_along(made, made.theta, [0])
     assert math.isnan(Line(np.array([0.0, 1.0]), np.array([1.0, math.nan])).barrier)

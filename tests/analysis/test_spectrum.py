@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance
+from scipy.stats import ttest_1samp, wasserstein_distance
 from sklearn.datasets import load_digits
 from torch import nn
 
+from analysis.density import Density, Measure
 from analysis.objective import CurvatureError, of_function, of_module
 from analysis.operators import Operator, gauss_newton, hessian
 from analysis.spectrum import spectrum
@@ -81,6 +82,19 @@ def test_density_of_a_net_is_near_its_eigenvalues(trained, truth):
             found.append(wasserstein_distance(truth, pooled.nodes, None, pooled.weights) / spread)
     assert np.median(distances[10]) <= 9e-4
     assert np.median(distances[1]) <= 2.1e-3
+
+
+def test_intervals_of_a_density_are_student_s_t_over_its_probes():
+    random = np.random.default_rng(0)
+    nodes = [np.sort(random.normal(size=4)) for _ in range(6)]
+    found = Density([Measure(each, np.array([0.1, 0.2, 0.3, 0.4])) for each in nodes], 10)
+    traces = [10 * (each @ [0.1, 0.2, 0.3, 0.4]) for each in nodes]
+    theirs = ttest_1samp(traces, 0.0).confidence_interval(0.95)
+    assert (found.trace.low, found.trace.high) == pytest.approx((theirs.low, theirs.high))
+    below = [np.array([0.1, 0.2, 0.3, 0.4])[each <= 0.3].sum() for each in nodes]
+    mean, low, high = found.cumulative([0.3])
+    theirs = ttest_1samp(below, 0.0).confidence_interval(0.95)
+    assert (mean[0], low[0], high[0]) == pytest.approx((np.mean(below), max(theirs.low, 0), min(theirs.high, 1)))
 
 
 def test_functions_of_the_density():

@@ -172,6 +172,9 @@ def test_the_best_setting_wins_and_is_run_on_fresh_seeds(folder: Path) -> None:
         assert row.final["test_loss"].value == pytest.approx(np.median(final))
         assert row.final["test_accuracy"].n == 6
         assert row.diverged == {"tuning": (0, 12), "evaluation": (0, 6)}
+        tuned = [[1 / (1 + bowl(run)) for run in row.contestant.tuning_runs(t)] for t in row.contestant.trials]
+        assert row.tried == pytest.approx(np.median(tuned, axis=1))
+        assert row.start == pytest.approx(np.median([1 / (1 / accuracy + 3) for each in tuned for accuracy in each]))
     assert not found.failed
 
 

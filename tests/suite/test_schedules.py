@@ -74,6 +74,10 @@ lr_scheduler = torch.optim.lr_scheduler
             "warmup(0.5, steps=10, start=0.0)",
             lambda o: lr_scheduler.LinearLR(o, start_factor=0.1, end_factor=1.0, total_iters=9),
         ),
+        (
+            "warmup(0.5, steps=10, start=0.2)",
+            lambda o: lr_scheduler.LinearLR(o, start_factor=0.28, end_factor=1.0, total_iters=9),
+        ),
     ],
 )
 def test_as_torch(spec, make):

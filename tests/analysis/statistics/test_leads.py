@@ -57,6 +57,22 @@ def test_p_is_that_of_all_ways_to_deal() -> None:
     assert p[0] == pytest.approx([(furthest >= far - 1e-9).mean() for far in np.abs(lead) / spread], abs=0.03)
 
 
+def test_p_is_never_less_than_one_deal_of_all() -> None:
+    _, p = _judged(np.zeros((1, 12)), np.ones((1, 12)), 0, 0)
+    assert p.min() == pytest.approx(1 / 1000)  # of 999 deals and that which was made
+
+
+def test_a_lead_is_told_from_where_it_is_first_sure_to_where_it_is_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = np.array([[-1.0, 3.0, 2.0, 1.0, -2.0]]), np.array([[0.9, 0.01, 0.01, 0.9, 0.01]])
+    monkeypatch.setattr("analysis.statistics.leads._judged", lambda *given: made)
+    found = vanishing_advantages({"a": [1.0] * 5, "b": [2.0] * 5}, "higher")
+    assert found.to_numpy().tolist() == [["a", "b", 3.0, 4, -2.0, True]]
+    made[1][0, -1] = 0.06
+    assert not vanishing_advantages({"a": [1.0] * 5, "b": [2.0] * 5}, "higher")["reversed"].item()
+    made[1][0, 1:4], made[0][0, -1] = 0.04, 1.0  # one that is ahead to the end beyond doubt but for the last
+    assert vanishing_advantages({"a": [1.0] * 5, "b": [2.0] * 5}, "higher")["trials"].item() == 5
+
+
 @pytest.mark.parametrize(("contestants", "samples"), [(2, 300), (8, 60)])
 def test_no_lead_is_named_where_nothing_differs(contestants: int, samples: int) -> None:
     """Trials as a search makes them: good near some rate, diverged beyond another."""
