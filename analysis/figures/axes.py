@@ -44,5 +44,5 @@ def _limits(finite: np.ndarray[tuple[int, ...], np.dtype[np.float64]], log: bool
     if log:
         room = max((high / low) ** ROOM, 1.05)
         return low / room, high * room
-    room = ROOM * (high - low) or max(abs(high) * ROOM, 1e-12)
+    room = ROOM * (high - low) or abs(high) * ROOM or 1.0
     return low - room, high + room

@@ -88,14 +88,14 @@ def _draw(panel: Panel, *, table: pd.DataFrame, parts: Sequence[str], why_empty:
 
 
 def _key(panel: Panel, shown: Sequence[str]) -> None:
-    """What the shades mean, above the bars."""
+    """What the shades mean, above the bars and, where it is longer than they are, their names."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=panel.theme.muted, alpha=SHADES[part], lw=0, label=part) for part in shown]
     said = "update" if panel.palette.many else "update (in colour)"  # of many names most share a grey
-    handles.append(Patch(color=panel.theme.series[0], lw=0, label=said))
+    handles.append(Patch(color=panel.theme.series[-1 if panel.palette.many else 0], lw=0, label=said))
     panel.axis.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(-0.04, 1.0), ncols=len(handles), frameon=False, fontsize=8,
+        handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(handles), frameon=False, fontsize=8,
         handlelength=0.9, handleheight=0.9, columnspacing=1.0, handletextpad=0.4, borderaxespad=0.2,
         labelcolor=panel.theme.muted,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -27,18 +28,25 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "pdf", "png")
 BEHIND, UNCOLOURED = 0.8, 1.1  # points, the width of lines behind those in front, and of those without a colour
+LINE, TITLE_LETTER = 0.2, 7.4  # inches of each further line of a title; points, the width of its letters
+SMALL, LETTER = 7.0, 4.0  # points, the size and the width of letters below a figure
 _DATES = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 
 @dataclass(eq=False)
 class Panel:
-    """One pair of axes while it is drawn."""
+    """One pair of axes while it is drawn.
+
+    Args:
+        behind: whose lines have no name beside their ends, from the uppermost end to the lowest.
+    """
 
     axis: Axes
     theme: Theme
     palette: Palette
     marks: list[Mark] = field(default_factory=list)
     points: list[Points] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
 
     def colour(self, name: str) -> str:
         """The colour of a series here."""
@@ -182,16 +190,33 @@ class Chart:
         from matplotlib.figure import Figure
 
         width, height = self.whole
-        figure = Figure(figsize=(width, height + 0.3 * titled), dpi=72, layout="constrained")
+        title = wrap(self.title, int(72 * width / TITLE_LETTER)) if titled else []
+        above = 0.3 * titled + LINE * max(len(title) - 1, 0)
+        figure = Figure(figsize=(width, height + above), dpi=72, layout="constrained")
         axes = figure.subplots(*self._grid, squeeze=False).ravel()
         panels = [Panel(axis, theme, self.palette) for axis in axes]
         for axis in axes[len(self.draw) :]:
             axis.set_axis_off()
         for panel, draw in zip(panels, self.draw, strict=False):
             draw(panel)
-        if titled and self.title:
-            figure.suptitle(self.title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.ink)
+        if title:
+            figure.suptitle("\n".join(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.ink)
+        if titled:
+            _name_behind(figure, panels)
         return figure, panels
+
+
+def _name_behind(figure: Figure, panels: Sequence[Panel]) -> None:
+    """Say below a figure that nobody can point at whose lines are grey; of one panel, in the order of their ends."""
+    orders = [panel.behind for panel in panels if panel.behind]
+    if not orders:
+        return
+    there = {name for order in orders for name in order}
+    names = orders[0] if len(orders) == 1 else [name for name in panels[0].palette if name in there]
+    said = f"In grey{', from the top' if len(orders) == 1 else ''}: {', '.join(names)}"
+    lines = wrap(said, int(72 * figure.get_figwidth() / LETTER), break_long_words=False, break_on_hyphens=False)
+    figure.set_figheight(figure.get_figheight() + 1.3 * SMALL / 72 * len(lines))
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=SMALL, color=panels[0].theme.muted)
 
 
 def beside(name: str, title: str, charts: Sequence[Chart], **options: Any) -> Chart:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.figures.axes import Scale
 from analysis.figures.chart import Chart
 from analysis.figures.lines import Line, line_chart
+from analysis.figures.style import spans_decades
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +30,13 @@ def learning_curves(
 
     Args:
         table: columns ``optimizer``, ``median``, ``low``, ``high``, ``n``, and that of the clock.
-        against: the clock: ``step``, ``epochs``, ``evaluations``, ``seconds``.
+        against: the clock: ``step``, ``epochs``, ``evaluations``, ``seconds``; its axis is logarithmic where some
+            end so much earlier than others by it that they could not be told apart.
         target: a value to reach, drawn as a line.
         within: values outside are off the figure, such as losses above those at the start.
     """
     words = measure.replace("_", " ")
+    ends = table.groupby("optimizer", observed=True)[against].max()
     line = Line(
         against,
         "median",
@@ -41,7 +44,7 @@ def learning_curves(
         high="high",
         ylabel=words,
         yscale=yscale,
-        xscale="linear",
+        xscale="log" if spans_decades(ends[ends > 0]) else "linear",
         rule=None if target is None else (target, "target"),
         within=within,
         notes={"n": "runs"},

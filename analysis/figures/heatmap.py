@@ -87,7 +87,7 @@ def _write(
     spans = dict(zip(table.index, zip(table["low"], table["high"], strict=True), strict=True)) if "low" in table else {}
     marked = table.get("marked")
     for i, name in enumerate(names):
-        best = np.nanmax(shades[i]) if np.isfinite(shades[i]).any() else np.inf
+        best = plain(float(values[i, np.nanargmax(shades[i])])) if np.isfinite(shades[i]).any() else ""
         for j, start in enumerate(starts):
             if (name, start) not in table.index:
                 panel.axis.text(j + 0.5, i + 0.5, "–", ha="center", va="center", color=panel.theme.muted)
@@ -95,7 +95,7 @@ def _write(
             shade, finite = shades[i, j], np.isfinite(values[i, j])
             ink = panel.theme.muted if not finite else "#ffffff" if shade > 0.5 else "#10202c"
             said = plain(float(values[i, j])) if finite else "diverged"
-            bold = shade >= best and len(starts) > 1 if marked is None else marked[name, start]
+            bold = said == best and len(starts) > 1 if marked is None else marked[name, start]
             weight = "bold" if bold else "normal"
             panel.axis.text(j + 0.5, i + 0.5, said, ha="center", va="center", color=ink, fontsize=8.5, weight=weight)
             spread = interval(*spans[name, start]) if spans and finite else ""

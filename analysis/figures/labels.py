@@ -27,13 +27,15 @@ class End:
 def label_ends(panel: Panel, ends: Sequence[End]) -> None:
     """Put names to the right of the axes, as near to the lines' ends as they can be without touching.
 
-    Those that are not in front, and names beyond the first 14, are left to pointing.
+    Those that are not in front, and names beyond the first 14, are left to pointing; a file has them below the axes.
     """
     there = [end for end in ends if np.isfinite(end.y)]
     front = [end for end in there if panel.palette.leads(end.name)]
     shown = front[:MOST]
     if len(there) > len(shown):
         left = len(there) - len(shown)
+        others = sorted((end for end in there if end not in shown), key=lambda end: -_height(panel, end))
+        panel.behind.extend(end.name for end in others)
         words = f"and {left} more" if len(front) > MOST else f"{left} other{'s' * (left > 1)} in grey"
         panel.axis.text(1.045, 1 + LINE, words, transform=panel.axis.transAxes, color=panel.theme.muted, va="center",
                         fontsize=8.5)  # fmt: skip

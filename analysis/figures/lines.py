@@ -79,7 +79,8 @@ def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str)
         return
     axis = panel.axis
     rule = [line.rule[0]] if line.rule else []
-    set_scale(axis, "x", shown[line.x], line.xscale)
+    if set_scale(axis, "x", table[line.x], line.xscale):  # as far as was gone, whatever came of it
+        shown = shown[shown[line.x] > 0]
     heights = shown[line.y].to_numpy(float)
     inside = heights[(line.within[0] <= heights) & (heights <= line.within[1])]
     set_scale(axis, "y", np.concatenate([inside if len(inside) else heights, rule]), line.yscale)

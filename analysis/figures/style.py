@@ -66,7 +66,7 @@ class Palette:
     colour each, which nobody else has, and the others share a grey; and a figure brings some forward (:meth:`focus`).
 
     Args:
-        names: in the order in which they get colours; names met later follow.
+        names: in the order in which they get colours; names met later follow, from the eleventh on in grey.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -114,12 +114,12 @@ class Palette:
 
     def own(self, name: str) -> bool:
         """Whether its colour is nobody else's."""
-        return not self.many or self.place(name) < OWN
+        return self.place(name) < (OWN if self.many else FEW)
 
     def role(self, name: str) -> str:
         """The name of its colour among those of a theme: ``s0``, ``s1``, …"""
         place = self.place(name)
-        return f"s{min(place, OWN) if self.many else place % (OWN + 1)}"
+        return f"s{place % (OWN + 1) if self.own(name) else OWN}"
 
     def colour(self, name: str, theme: Theme = LIGHT) -> str:
         """The colour of a name."""
