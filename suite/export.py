@@ -130,7 +130,7 @@ def _of_task(task: Task) -> dict[str, Any]:
 
 
 def _unranked(row: Row) -> str | None:
-    return "best" if row.best else "skipped" if row.skipped else None
+    return "best" if row.trained else "diverged" if row.best else "skipped" if row.skipped else None
 
 
 def _of_rows(task: Task, rows: list[Row]) -> Iterator[dict[str, Any]]:

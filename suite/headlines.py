@@ -50,8 +50,11 @@ class Headline:
     clock: str = STEPS
 
     def __str__(self) -> str:
-        value = number(self.estimate.value) if math.isfinite(self.estimate.value) else "diverged"
-        shown = f"{self.measure} {value}{_interval(self.estimate)} (n = {self.estimate.n})"
+        if not math.isfinite(self.estimate.value):
+            rows = f"all {self.others + 1} rows" if self.others else self.best
+            whose = "their" if self.others else "its"
+            return f"{self.problem}: no best, for {rows} diverged (half of {whose} runs or more); {self._cost()}"
+        shown = f"{self.measure} {number(self.estimate.value)}{_interval(self.estimate)} (n = {self.estimate.n})"
         return f"{self.problem}: {self._rank()}; {shown}{self._margin()}; {self._cost()}"
 
     def _rank(self) -> str:

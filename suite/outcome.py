@@ -39,7 +39,7 @@ class Row:
         arrivals: the time to the target, by clock; empty without a target.
         diverged: (runs, of how many), in the tuning and in the evaluation.
         verdict: against the best row of the same problem, corrected for all pairs of its rows; None
-            for that row itself.
+            for that row itself, and for all where not even the first trained.
         spent: the means of what was spent before the first step; empty where the start is a mere draw.
         work: what a step evaluates; None where nothing was run.
     """
@@ -82,6 +82,11 @@ class Row:
     def skipped(self) -> bool:
         """Whether it makes no sense for the problem."""
         return self.best is None and self.problem.startswith(SKIPPED)
+
+    @property
+    def trained(self) -> bool:
+        """Whether it came to a value, as no row does of whose runs half or more diverged."""
+        return self.best is not None and math.isfinite(next(iter(self.final.values())).value)
 
     @property
     def edge(self) -> tuple[str, ...]:
@@ -277,8 +282,8 @@ def _against_the_best(ordered: Sequence[Row], better: Better) -> list[Verdict | 
 
     from analysis.statistics import Verdict, pairwise
 
-    if not ordered:
-        return []
+    if not ordered or not ordered[0].trained:
+        return [None] * len(ordered)
     table = pairwise(pd.DataFrame({i: row.values for i, row in enumerate(ordered)}), better)
     first = table[table["b"] == 0]
     found = zip(first["outcome"], first["p"], first["n"], first["improvement"], strict=True)

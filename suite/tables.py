@@ -139,7 +139,7 @@ def _table(task: Task, rows: Sequence[Row], wide: bool) -> RenderableType:
     goal = f"{clock}, time\nto target" if rows[0].contestant.question.timed else f"{clock} to\ntarget"
     table = _columns(("", *names, *task.reported, goal, "diverged\n(tuning)"))
     for row in rows:
-        table.add_row(*_cells(task, row, clock, wide), style="bold" if row is rows[0] else "")
+        table.add_row(*_cells(task, row, clock, wide), style="bold" if row is rows[0] and row.trained else "")
     return table
 
 
@@ -176,10 +176,8 @@ def _cells(task: Task, row: Row, clock: str, wide: bool) -> Iterator[RenderableT
 
 def mark(row: Row) -> str:
     """``*`` for the best, ``=`` for what cannot be told from it, ``?`` where there were too few seeds to tell."""
-    if row.best is None:
-        return ""
     if row.verdict is None:
-        return "*"
+        return "*" if row.trained else ""
     return {"indistinguishable": "=", "too few": "?", "better": "+", "worse": ""}[row.verdict.outcome]
 
 

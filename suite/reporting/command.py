@@ -60,6 +60,8 @@ def table(*, results: str, kind: str, form: str) -> int:
     evidence = _evidence(results)
     if form in ("csv", "json"):
         frame = _frame(evidence, kind)
+        if frame.empty:
+            raise UsageError(_none_of(kind))
         click.echo(_plain(frame, form), nl=False)
         return 0
     from analysis.report import forms
@@ -119,10 +121,10 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
 
     if kind in ("verdicts", "scaling"):
         found = every(evidence)
-        if not found:
-            raise UsageError("table: no comparison was finished in these results; python -m suite compare makes one")
         if kind == "scaling":
             return _scaling(series(found))
+        if not found:
+            raise UsageError(_none_of(kind))
         names = list(dict.fromkeys(evidence.names()))
         latest = newest(found)
         several = [tables.glance(latest, names)] if len(latest) > 1 else []
@@ -133,17 +135,27 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
         return [tables.spectrum_table(evidence)]
     if kind == "runs" and not evidence.runs.empty:
         return [tables.run_table(evidence)]
-    raise UsageError(f"table: there are no {kind} in these results")
+    raise UsageError(_none_of(kind))
+
+
+def _none_of(kind: str) -> str:
+    """That there is nothing of a kind, and what makes some."""
+    made = {"costs": "cost", "spectra": "spectrum", "runs": "run"}
+    if kind in made:
+        return f"table: there are no {kind} in these results; python -m suite {made[kind]} makes some"
+    if kind == "verdicts":
+        return "table: no comparison was finished in these results; python -m suite compare makes one"
+    return (
+        "table: no problems compared in these results differ in one number alone, as linear_net(depth=3) and "
+        "linear_net(depth=30) do"
+    )
 
 
 def _scaling(found: Sequence[Series]) -> list[Table]:
     from suite.reporting.scaling import scaling_tables
 
     if not found:
-        raise UsageError(
-            "table: no problems compared in these results differ in one number alone, as linear_net(depth=3) and "
-            "linear_net(depth=30) do"
-        )
+        raise UsageError(_none_of("scaling"))
     return [table for one in found for table in scaling_tables(one, one.name)]
 
 

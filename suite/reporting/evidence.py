@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from problems.names import UsageError
 from suite import comparisons, costs, landscapes, spectra, store
+from suite.reporting.names import short_optimizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,9 +98,11 @@ class Evidence:
         return _concat(found, ["run", "machine", "seconds"])
 
     def names(self) -> Iterator[str]:
-        """The optimizers, in the order of the comparisons."""
+        """The optimizers in the order of the comparisons; without any, those whose cost is known, cheapest first."""
         for record in self.compared:
             yield from dict.fromkeys(row["optimizer"] for row in sorted(record["rows"], key=lambda r: r["rank"]))
+        if not self.compared and len(self.costs):
+            yield from map(short_optimizer, self.costs.sort_values("seconds")["optimizer"])
 
 
 def _takes_in(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:

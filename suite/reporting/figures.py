@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from analysis.figures import (
-    FRONT,
     PARTS,
     Chart,
-    Line,
     Palette,
     cost_bars,
     heat_map,
     learning_curves,
-    line_chart,
-    performance_profile,
     ranking,
     sensitivity,
     traces,
@@ -32,22 +26,18 @@ from suite.clocks import EPOCHS, EVALUATIONS, STEPS
 from suite.costs import machine_names
 from suite.curvature_figure import spectrum_charts
 from suite.reporting import focus
-from suite.reporting.contests import MEASURED, Contest, clock_name, clocks, newest, times
+from suite.reporting.contests import MEASURED, Contest, clock_name, newest
 from suite.reporting.evidence import Evidence
-from suite.reporting.names import short_optimizer, short_problem
+from suite.reporting.names import short_optimizer, short_problem, slug
+from suite.reporting.profiles import profile, ranks, solved
 from suite.reporting.scaling import scaling_charts, series
-from suite.reporting.tables import TONES
 
 EXPLAINED = {
     EVALUATIONS: "An evaluation is a loss, a gradient or a product with a curvature matrix, of one minibatch.",
     EPOCHS: "An epoch is as many evaluations of one example as there are examples.",
 }
 THIN = 40  # runs outside comparisons whose traces are drawn, of one problem
-
-
-def slug(*words: str) -> str:
-    """A name for a file: letters, digits and dashes."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-").lower()
+LOOK = (4.2, 3.2)  # inches of a look at a loss surface: its letters are as large as those of the figures beside it
 
 
 def curves(contest: Contest, palette: Palette) -> list[Mapping[str, Chart]]:
@@ -138,82 +128,6 @@ def budget(contest: Contest, palette: Palette) -> Chart:
     )  # fmt: skip
 
 
-def profile(found: Sequence[Contest], palette: Palette) -> dict[str, Chart]:
-    """Performance profiles over the problems by the clocks that their rows are held against each other by, and by
-    seconds where all are timed or priced."""
-    machines = set.intersection(*(set(contest.machines) for contest in found)) if found else set()
-    if not any(contest.about["target"] for contest in found):
-        return {STEPS: performance_profile(times(()), name="profile-steps", palette=palette)}
-    by = " or ".join(clocks(found))
-    return {
-        clock_name(machine) if machine else by: _profile(times(found, machine), machine, by, palette)
-        for machine in (None, *sorted(machines, key=lambda machine: (machine != MEASURED, machine)))
-    }
-
-
-def _profile(table: pd.DataFrame, machine: str | None, by: str, palette: Palette) -> Chart:
-    from analysis.statistics import performance_profile as profile_of
-    from analysis.statistics import profile_score
-
-    shares = profile_of(table)
-    long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names="tau")
-    scores = profile_score(table).sort_values(ascending=False)
-    palette = palette.focus(map(str, scores.index[:FRONT]), focus.beside(palette))
-    first = {name: score for name, score in scores.items() if palette.leads(str(name))}
-    told = ", ".join(f"{name} {score:.2f}" for name, score in first.items())
-    rest = scores.drop(list(first))
-    told += f"; {len(rest)} others {rest.max():.2f} to {rest.min():.2f}" if len(rest) else ""
-    return performance_profile(
-        long.assign(score=long["optimizer"].map(scores)),
-        name=slug("profile", f"seconds {machine}" if machine else by),
-        caption=f"By {'seconds' if machine else by} to each problem's target. Score, area up to 4: {told}."
-        f"{_partly(table)}",
-        palette=palette,
-    )
-
-
-def _partly(table: pd.DataFrame) -> str:
-    """Whose times are not known on all problems, in a sentence."""
-    counts = {name: count for name, count in table.notna().sum().items() if count < len(table)}
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f" Of the {len(table)} problems shares are over those that an optimizer was run on: {told}." if told else ""
-
-
-def solved(found: Sequence[Contest], palette: Palette) -> Chart:
-    """The share of problems whose target is reached within so many steps, or epochs where steps are not alike."""
-    from analysis.statistics import solved_per_budget
-
-    clock = STEPS if clocks(found) == [STEPS] else EPOCHS
-    table = times(found, clock=clock)
-    budgets = np.unique(table.to_numpy(float)) if len(table) else np.array([])
-    shares = solved_per_budget(table, budgets[np.isfinite(budgets)]) if len(table) else table
-    long = shares.melt(ignore_index=False, var_name="optimizer", value_name="share").reset_index(names=clock)
-    order = shares.mean().sort_values(ascending=False).index
-    palette = palette.focus(map(str, order[:FRONT]), focus.beside(palette))
-    line = Line(clock, "share", ylabel="share of problems solved", yscale="linear", steps=True)
-    return line_chart(
-        "solved", "Targets reached", long.astype({"share": float}), line, palette=palette,
-        why_empty="no problem has a target that a run reached",
-        caption=f"The share of problems whose target the median run reaches within so many {clock}.{_partly(table)}",
-    )  # fmt: skip
-
-
-def ranks(found: Sequence[Contest], palette: Palette) -> Chart:
-    """Every optimizer's rank on every problem."""
-    rows = [
-        {"optimizer": row["optimizer"], "problem": contest.name, "rank": float(rank), "marked": row["verdict"] in TONES}
-        for contest in found
-        for rank, row in enumerate(contest.leading, 1)
-    ]
-    table = pd.DataFrame(rows, columns=["optimizer", "problem", "rank", "marked"])
-    order = table.groupby("optimizer")["rank"].mean().sort_values().index
-    table = table.set_index("optimizer").loc[order].reset_index()
-    return heat_map(
-        table, value="rank", columns="problem", name="ranks", title="Ranks", palette=palette,
-        caption="By the median, from the best start; bold is the best and what cannot be told from it.",
-    )  # fmt: skip
-
-
 def final(contest: Contest, palette: Palette) -> Chart:
     """What every optimizer came to, best first."""
     table = contest.matrix().drop_duplicates("optimizer")
@@ -222,7 +136,7 @@ def final(contest: Contest, palette: Palette) -> Chart:
         table.assign(marked=table["optimizer"].isin(tied)),
         measure=contest.ranked_by,
         name=slug(contest.name, "final"),
-        title=f"{_title(contest.ranked_by)} on {contest.name}",
+        title=f"Final {contest.ranked_by.replace('_', ' ')}",
         caption="Median over seeds from the best start, with its interval; grey is worse than the best.",
         palette=palette,
     )
@@ -258,12 +172,13 @@ def costs(evidence: Evidence, palette: Palette) -> dict[str, list[Chart]]:
         name = short_problem(str(text))
         size = f"batches of {batch}" if batch else "full batches"
         noisy = int(own["noisy"].sum())
+        whose = "the rest of a bar" if palette.many else "colour"
         warning = f" {noisy} of {len(own)} spread by more than 10 %: the machine was busy." if noisy else ""
         chart = cost_bars(
             _parts(own),
             name=slug(name, "cost", str(machine), str(batch)),
             title=f"A step on {name}",
-            caption=f"{machine}, {size}. Grey is what the problem takes, colour the optimizer's own update.{warning}",
+            caption=f"{machine}, {size}. Grey is what the problem takes, {whose} the optimizer's own update.{warning}",
             palette=palette,
         )
         found.setdefault(name, []).append(chart)
@@ -296,7 +211,8 @@ def looks(evidence: Evidence) -> Iterator[Chart]:
     """What was seen of loss surfaces, one chart for each look."""
     for i, look in enumerate(evidence.landscapes):
         title = f"{landscapes.TITLES[look['kind']]}: {landscapes.where(look)}"
-        yield landscapes.chart(look, name=slug("landscape", look["kind"], look["run"]["problem"], str(i)), title=title)
+        name = slug("landscape", look["kind"], look["run"]["problem"], str(i))
+        yield landscapes.chart(look, name=name, title=title, size=LOOK)
 
 
 def probes(evidence: Evidence, palette: Palette) -> Iterator[Chart]:
@@ -361,12 +277,23 @@ def _alone(evidence: Evidence, problem: str, shown: pd.DataFrame) -> Chart:
 def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
     """All figures of a folder, each with a name of its own: the second of a name ends in 2.
 
-    Final values are among them, which the page has in its tables.
+    Final values are among them, which the page has in its tables. Titles name the problem, which is a heading there.
     """
     seen: Counter[str] = Counter()
     for chart in _every(evidence, contests, palette):
         seen[chart.name] += 1
         yield chart if seen[chart.name] == 1 else replace(chart, name=f"{chart.name}-{seen[chart.name]}")
+
+
+def _of_problem(contest: Contest, palette: Palette) -> Iterator[Chart]:
+    yield final(contest, palette)
+    for variants in curves(contest, palette):
+        yield from variants.values()
+    yield from tuned(contest, palette)
+    yield budget(contest, palette)
+    chart = starts(contest, palette)
+    if chart is not None:
+        yield chart
 
 
 def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
@@ -377,14 +304,8 @@ def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) ->
     for one in series(contests):
         yield from scaling_charts(one, slug(one.name), palette)
     for contest in contests:
-        yield final(contest, palette)
-        for variants in curves(contest, palette):
-            yield from variants.values()
-        yield from tuned(contest, palette)
-        yield budget(contest, palette)
-        chart = starts(contest, palette)
-        if chart is not None:
-            yield chart
+        for chart in _of_problem(contest, palette):
+            yield replace(chart, title=f"{chart.title} on {contest.name}")
     for found in costs(evidence, palette).values():
         yield from found
     yield from spectra(evidence)

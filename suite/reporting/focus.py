@@ -74,8 +74,8 @@ def told(palette: Palette, contest: Contest) -> str:
         return ""
     shown, tied = front(palette, contest), marked(contest)[1:]
     there = sum(map(shown.leads, tied))
-    share = "all" if there == len(tied) else f"{there} of the"
-    who = f"the best and {share} {len(tied)} that cannot be told from it" if tied else "the best"
+    share = f"{'all' if there == len(tied) else f'{there} of the'} {len(tied)}" if len(tied) > 1 else "the one"
+    who = f"the best and {share} that cannot be told from it" if tied else "the best"
     known = [name for name in beside(palette) if name not in marked(contest)]
     who += f", with {listed(known)} to compare" if known else ""
     return f"Its figures bring forward {who}; the others are grey: point at a line to see whose it is."

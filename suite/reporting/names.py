@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,3 +38,8 @@ def listed(names: Sequence[str]) -> str:
     if len(names) > MOST:
         names = [*names[: MOST - 1], f"{len(names) - MOST + 1} others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def slug(*words: str) -> str:
+    """A name for a file: letters, digits and dashes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-").lower()

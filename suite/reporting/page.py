@@ -11,11 +11,11 @@ from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
 from suite.clocks import told
 from suite.environment import short
-from suite.reporting import figures, focus, scaling, tables
+from suite.reporting import figures, focus, profiles, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
 from suite.reporting.cost_tables import cost_tables
 from suite.reporting.evidence import Evidence
-from suite.reporting.names import listed
+from suite.reporting.names import listed, slug
 
 
 def page(evidence: Evidence) -> Page:
@@ -47,7 +47,7 @@ def keys(found: Sequence[Contest]) -> list[str]:
     taken: dict[str, int] = {}
     result = []
     for contest in found:
-        name = f"p-{figures.slug(contest.name)}"
+        name = f"p-{slug(contest.name)}"
         taken[name] = taken.get(name, 0) + 1
         result.append(name if taken[name] == 1 else f"{name}-{taken[name]}")
     return result
@@ -96,9 +96,11 @@ def _headline(contest: Contest, key: str) -> Headline:
     """What won one problem, by how much, how sure that is, at what cost."""
     best = contest.ran[0]
     final = best["final"][contest.ranked_by]
+    if final["value"] is None:
+        return Headline(contest.name, key, "no best", "diverged", "", ["Half of the runs or more of each row did."])
     words = contest.ranked_by.replace("_", " ")
     spread = interval(*(float("nan") if final[key] is None else final[key] for key in ("low", "high")))
-    value = "diverged" if final["value"] is None else f"{words} {number(final['value'])}"
+    value = f"{words} {number(final['value'])}"
     text = [f"with {setting(best)} from {best['initializer']}".replace("with  from", "from")]
     text += [_certainty(contest), *_price(contest, best)]
     return Headline(contest.name, key, best["optimizer"], value, spread, [f"{t[:1].upper()}{t[1:]}." for t in text])
@@ -149,15 +151,15 @@ def _price(contest: Contest, best: Row) -> Iterator[str]:
 def _overview(found: Sequence[Contest], names: Sequence[str], palette: Palette) -> Iterator[Section]:
     found = newest(found)
     if len(found) > 1:
-        blocks: list[Block] = [tables.glance(found, names), Figure(figures.profile(found, palette))]
-        blocks += [_figure(chart) for chart in (figures.solved(found, palette), figures.ranks(found, palette))]
+        blocks: list[Block] = [tables.glance(found, names), Figure(profiles.profile(found, palette))]
+        blocks += [_figure(chart) for chart in (profiles.solved(found, palette), profiles.ranks(found, palette))]
         yield Section("glance-section", "All problems", blocks)
 
 
 def _series(found: Sequence[Contest], palette: Palette) -> Iterator[Section]:
     """Problems that differ in one number, side by side."""
     for one in scaling.series(found):
-        key = f"by-{figures.slug(one.name)}"
+        key = f"by-{slug(one.name)}"
         charts = [_figure(chart) for chart in scaling.scaling_charts(one, key, palette)]
         yield Section(key, one.name, [*scaling.scaling_tables(one, key), *charts])
 
@@ -209,7 +211,8 @@ def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart
     single = list(figures.alone(evidence))
     if single:
         lead = [f"{chart.title}: {shown} of {of} runs are drawn." for chart, shown, of in single if shown < of]
-        yield Section("runs", "Runs beside the comparisons", [_figure(chart) for chart, _, _ in single], lead)
+        title = "Runs beside the comparisons" if evidence.compared else "Runs"
+        yield Section("runs", title, [_figure(chart) for chart, _, _ in single], lead)
 
 
 # how ------------------------------------------------------------------------------------
@@ -283,5 +286,6 @@ def _notes(evidence: Evidence) -> list[str]:
             f"In {_count(len(mixed), 'comparison')} runs of several commits of the suite stand side by side: their "
             "definitions are the same, what runs them may differ. compare --force trains all anew."
         )
-    notes.append("Point at a figure for its values; choose an optimizer at the top to bring it forward in all figures.")
+    choose = "; choose an optimizer at the top to bring it forward in all figures" if any(evidence.names()) else ""
+    notes.append(f"Point at a figure for its values{choose}.")
     return notes
