@@ -72,18 +72,20 @@ def sum_rows(sums: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Curved:
-    """How a problem's criterion bends in its outputs [examples, …, width].
+    """How a problem's criterion bends in its outputs […, examples, …, width].
 
     Args:
         layers: in the order of their uses; one that is used again is there again.
         diagonal: whether its Hessian couples no two outputs; it couples at most those of one row [width].
         places: rows of outputs of one example.
+        axis: of the outputs, along which examples lie.
     """
 
     layers: tuple[Affine, ...]
     width: int
     places: int
     diagonal: bool
+    axis: int = 0
 
 
 def curved(problem: Problem) -> Curved:
@@ -107,7 +109,7 @@ _KNOWN: WeakKeyDictionary[Problem, Curved] = WeakKeyDictionary()
 
 
 def _looked_at(problem: Problem) -> Curved:
-    batch = tuple(t[:2].repeat(2, *[1] * (t.dim() - 1))[:2] for t in problem.train.tensors)
+    batch = _examples(problem, 2)
     like = next((t for t in (*batch, *problem.fixed.values()) if t.is_floating_point()), torch.zeros(1))
     theta = torch.zeros(problem.size, dtype=like.dtype, device=like.device)
     met, uses = observed(problem, problem.layout.split(theta), batch)
@@ -118,7 +120,9 @@ def _looked_at(problem: Problem) -> Curved:
             f"{problem.name}: {other[0]} belongs to no linear layer or convolution, so its curvature has no "
             "Kronecker factors; use an optimizer that needs none (python -m suite list optimizers)"
         )
-    width = met.shape[-1] if met.dim() > 1 else 1
+    more, _ = observed(problem, problem.layout.split(theta), _examples(problem, 3))
+    axis = next(i for i, (few, many) in enumerate(zip(met.shape, more.shape, strict=True)) if few != many)
+    width = met.shape[-1] if axis < met.dim() - 1 else 1
     count = torch.arange(met.numel(), dtype=torch.float64)  # numbers in no order, without a draw, which vmap forbids
     outputs, v = ((phase * count * count).sin().to(like).view(met.shape) for phase in (0.7, 1.3))
     blocks = output_blocks(lambda out: problem.criterion(out, batch), outputs, width)
@@ -130,7 +134,13 @@ def _looked_at(problem: Problem) -> Curved:
             "Kronecker factors"
         )
     beside = blocks - torch.diag_embed(blocks.diagonal(dim1=-2, dim2=-1))
-    return Curved(tuple(use.layer for use in uses), width, met[0].numel() // width, not bool(beside.any()))
+    layers = tuple(use.layer for use in uses)
+    return Curved(layers, width, met.select(axis, 0).numel() // width, not bool(beside.any()), axis)
+
+
+def _examples(problem: Problem, count: int) -> Batch:
+    """So many examples, the first ones again where there are fewer."""
+    return tuple(t[torch.arange(count, device=t.device) % len(t)] for t in problem.train.tensors)
 
 
 def bent_by(criterion: Callable[[Tensor], Tensor], outputs: Tensor, v: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from analysis.replay.recorder import Kernel, Untraceable
 from analysis.replay.tape import Tape
 from problems.affine import Affine, bent_by, curved, layers_of, observed, output_blocks, sum_rows
 from problems.layers import linear
+from problems.names import NotApplicable
 from problems.problem import Batch, Pieces, Problem
 from suite.lift import over_lanes
 from suite.strategies.noise import normal
@@ -49,6 +50,11 @@ def bind(
     into = [theta.new_zeros(len(theta), n, n) for layer in layers_of(problem) for n in sizes(problem, layer)]
     with torch.no_grad():
         _, uses = observed(problem, problem.layout.split(theta[0].detach()), tuple(t[0] for t in batch))
+    if tuple(use.layer for use in uses) != curved(problem).layers:
+        raise NotApplicable(
+            f"{problem.name}: in training its layers multiply by other weights than θ's, so their curvature has no "
+            "Kronecker factors; use an optimizer that needs none (python -m suite list optimizers)"
+        )
     places = [use.sums.shape for use in uses]
     compute = partial(_factors, problem, batch, places, samples, theta, key, t)
     if taped:
@@ -103,13 +109,17 @@ def _factors(
 def _directions(
     problem: Problem, batch: Batch, outputs: Tensor, samples: int, key: Tensor, t: Tensor
 ) -> Iterator[Tensor]:
-    """Vectors g in the outputs [lanes, examples, …] with Σ ggᵀ, or its mean, the criterion's Hessian in them."""
+    """Vectors g in the outputs [lanes, …, examples, …] with Σ ggᵀ, or its mean, the criterion's Hessian in them."""
     bend = curved(problem)
+    outputs = outputs.movedim(1 + bend.axis, 1).contiguous()
     lanes, examples = outputs.shape[:2]
     shape = (lanes, examples, bend.places, bend.width)
 
+    def as_they_were(each: Tensor) -> Tensor:
+        return each.movedim(1, 1 + bend.axis)
+
     def criterion(outputs: Tensor) -> Tensor:
-        losses: Tensor = over_lanes(problem.criterion, outputs, batch)
+        losses: Tensor = over_lanes(problem.criterion, as_they_were(outputs), batch)
         return losses
 
     if bend.diagonal:
@@ -122,7 +132,7 @@ def _directions(
         drawn = torch.vmap(lambda key, t: normal(key, t, samples * count))(key, t).to(outputs.dtype)
         for u in drawn.view(lanes, samples, *shape[1:]).unbind(1):
             along = scale * u if root is None else (root * u.unsqueeze(-2)).sum(-1)
-            yield along.view(outputs.shape)
+            yield as_they_were(along.view(outputs.shape))
         return
     for place in range(bend.places):
         for i in range(bend.width):
@@ -131,7 +141,7 @@ def _directions(
                 along[:, :, place, i] = scale[:, :, place, i]
             else:
                 along[:, :, place] = root[:, :, place, :, i]
-            yield along.view(outputs.shape)
+            yield as_they_were(along.view(outputs.shape))
 
 
 def _root(blocks: Tensor) -> Tensor:

@@ -75,9 +75,11 @@ def test_of_a_linear_net_with_squared_loss_each_block_is_exact(examples, bias):
         torch.testing.assert_close(kron(each), block(made, dense, each.layer), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["digits_mlp(hidden=(6,))", "digits_logistic"])
+@pytest.mark.parametrize(
+    "kind", ["digits_mlp(hidden=(6,))", "digits_logistic", "auxiliary_heads(digits_mlp(hidden=(5, 6, 4)))"]
+)
 def test_of_one_example_each_block_is_exact(kind):
-    """With softmax and ReLU too, whose Hessian in the outputs is dense."""
+    """With softmax and ReLU too, whose Hessian in the outputs is dense, and where there are several outputs."""
     made = problem.build(problem.bind(kind)).to("cpu", torch.float64)
     theta = 0.3 * drawn(made.size, seed=3)
     batch = tuple(t[:1] for t in made.train.tensors)
@@ -141,7 +143,9 @@ def test_the_factors_are_the_means_of_their_definition():
         torch.testing.assert_close(each.sums, g, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["digits_mlp(hidden=(6,))", "autoencoder"])
+@pytest.mark.parametrize(
+    "kind", ["digits_mlp(hidden=(6,))", "autoencoder", "auxiliary_heads(digits_mlp(hidden=(5, 6)))"]
+)
 def test_random_directions_have_the_right_mean(kind):
     """Both where the criterion couples the outputs of an example and where it does not."""
     if kind == "autoencoder":
@@ -205,6 +209,10 @@ def test_what_has_no_factors_is_refused():
         made = problem.build(problem.bind(kind))
         with pytest.raises(UsageError, match=r"belongs to no linear layer or convolution"):
             curved(made)
+    made = problem.build(problem.bind("continuation(digits_mlp)"))
+    theta = torch.zeros(1, made.size)
+    with pytest.raises(UsageError, match=r"multiply by other weights than θ's"):
+        lanes_of(made, [optimizer.bind("kfac")], theta, [0], 8, "reshuffle")
     made = net((3, 2), 4)
     coupled = dataclasses.replace(made, criterion=lambda outputs, batch: (outputs - batch[-1]).mean().square())
     with pytest.raises(UsageError, match=r"couples outputs of different examples"):
