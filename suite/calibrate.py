@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,9 @@ from analysis.replay.accelerator import accelerator
 from analysis.replay.folders import cache_folder
 from problems.names import parse
 from problems.problem import Problem, problem
-from problems.references import RAISED
 from suite import memory
 from suite.environment import environment
 from suite.initializers import NotApplicable, initializer
-from suite.lanes import lanes_of
 from suite.objective import Objective, rows
 from suite.optimizers import optimizer
 from suite.sampler import Sampler, generator
@@ -38,7 +36,7 @@ from suite.spec import Run
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MEMORY = 1 << 30  # bytes that the parameters, gradients and state of a group may take
 SECONDS = 1.5  # for one calibration, after which the best so far is taken
-LONG = 0.1  # seconds of a step from which one is looked at, for the first pays for what others do not
+FINE = 1e-5  # seconds; the processor's time in Windows has steps of 1/64
 GAIN = 0.97  # a wider group must be at least this much quicker per lane to be worth its memory
 
 
@@ -57,56 +55,34 @@ def lanes_for(run: Run, wanted: int) -> int:
     return min(most, next(w for w, seconds in sorted(widths.items()) if seconds * GAIN <= quickest))
 
 
-def pass_seconds(run: Run, lanes: int) -> float:
-    """Seconds of a gradient pass per lane for runs like ``run`` that train in about so many lanes."""
-    widths = _remembered(run, problem.build(parse(run.problem)))
-    return widths[max(width for width in widths if width <= max(lanes, 1))]
-
-
-@cache
-def step_seconds(run: Run) -> float:
-    """Seconds of a step of a run whose optimizer keeps its own objects, which none of its lanes share: the second of
-    two, or the first where that is long; 0 where it cannot step."""
-    made = problem.build(parse(run.problem)).to(run.device, getattr(torch, run.dtype))
-    means, took = accelerator(made.like.device), 0.0
-    try:
-        lanes = lanes_of(
-            made, [parse(run.optimizer)], _start(made, 0)[None].to(made.like), [0], run.batch_size, run.order
-        )
-        for k in range(2):
-            began = time.perf_counter()
-            lanes.step(k)
-            if means is not None:
-                means.wait()
-            took = time.perf_counter() - began
-            if took > LONG:
-                break
-    except RAISED:  # its runs will say
-        return 0.0
-    return 0.0 if lanes.errors else took
-
-
 def _remembered(run: Run, made: Problem) -> dict[int, float]:
-    """Seconds of a gradient pass per lane, by width, from the cache or measured now."""
+    """Seconds of a gradient pass per lane, by width."""
+    found = remembered(run, [], lambda: {str(width): each for width, each in measure(run, made).items()})
+    return {int(width): each for width, each in found.items()}
+
+
+_measured: dict[str, dict[str, float]] = {}
+
+
+def remembered(run: Run, of: Sequence[Any], measured: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Seconds of something that runs like ``run`` do, by name: measured here or by an earlier process, or now.
+
+    Args:
+        of: what they depend on besides the problem, the minibatches and the machine; values of JSON.
+    """
     key = [run.problem, problem.fingerprint(parse(run.problem)), run.batch_size, run.device, run.dtype]
     here = environment(run.device)
-    key += [here["processor"], here["device"], here["torch"]]
-    return dict(_of_key(json.dumps(key), run, made))
-
-
-_measured: dict[str, dict[int, float]] = {}
-
-
-def _of_key(key: str, run: Run, made: Problem) -> dict[int, float]:
-    if key in _measured:
-        return _measured[key]
-    file = cache_folder() / "calibration" / (hashlib.sha256(key.encode()).hexdigest()[:20] + ".json")
+    key += [here["processor"], here["device"], here["torch"], *of]
+    text = json.dumps(key)
+    if text in _measured:
+        return _measured[text]
+    file = cache_folder() / "calibration" / (hashlib.sha256(text.encode()).hexdigest()[:20] + ".json")
     try:
-        _measured[key] = {int(w): float(s) for w, s in json.loads(file.read_text("utf-8"))["seconds"].items()}
+        _measured[text] = {str(k): float(s) for k, s in json.loads(file.read_text("utf-8"))["seconds"].items()}
     except (OSError, ValueError, KeyError):
-        _measured[key] = measure(run, made)
-        _write(file, {"key": json.loads(key), "seconds": _measured[key]})
-    return _measured[key]
+        _measured[text] = measured()
+        _write(file, {"key": key, "seconds": _measured[text]})
+    return _measured[text]
 
 
 def _write(file: Path, content: Any) -> None:
@@ -151,24 +127,37 @@ def _pass(run: Run, made: Problem, width: int) -> tuple[float, tuple[Tensor, Ten
     """The time of a gradient pass per lane at a width, and the first lane's value and gradient."""
     theta = rows(width, made.size, made.train.tensors[0].new_empty(0, dtype=getattr(torch, run.dtype)))
     for lane in range(width):
-        theta[lane] = _start(made, lane)
+        theta[lane] = start(made, lane)
     sampler = Sampler(made.train, list(range(width)), run.batch_size, run.order, course=made.course)
     sampler.fill(0)
     action, outputs = Objective(made, width, sampler.batch).bind("gradient", theta)
     action()
-    means, times = accelerator(theta.device), []
+    now, times = clock(run.device), []
     for repeat in range(12):
-        began = time.perf_counter()
+        began = now()
         action()
-        if means is not None:
-            means.wait()
-        times.append(time.perf_counter() - began)
+        times.append(now() - began)
         if repeat >= 2 and sum(times) > SECONDS / 8:
             break
     return min(times) / width, (outputs[0][:1].clone(), outputs[1][:1].clone())
 
 
-def _start(made: Problem, lane: int) -> Tensor:
+def clock(device: str) -> Callable[[], float]:
+    """Seconds that this process has had of a processor, so that others beside it do not count, or a clock that waits
+    for an accelerator."""
+    means = accelerator(torch.device(device))
+    if means is None:
+        return time.process_time if time.get_clock_info("process_time").resolution < FINE else time.perf_counter
+
+    def now() -> float:
+        means.wait()
+        return time.perf_counter()
+
+    return now
+
+
+def start(made: Problem, lane: int) -> Tensor:
+    """A start to measure from: the problem's own, or 0."""
     try:
         return initializer.build(initializer.bind("default"))(made, generator(lane, "start"))
     except NotApplicable:

@@ -77,24 +77,37 @@ def train(
         done += steps
         on_progress(Progress(done, total))
 
-    tasks = groups(runs)
-    if jobs == 1 or len(tasks) <= 1 or any(run.timed for run in runs):  # a clock wants the machine to itself
-        for task in tasks:
+    together = tasks(runs)
+    if jobs == 1 or len(together) <= 1 or any(run.timed for run in runs):  # a clock wants the machine to itself
+        for task in together:
             run_task(task, on_result, on_steps)
-    elif tasks:
-        _Pool(tasks, min(jobs, len(tasks)), on_result, on_steps).run()
+    elif together:
+        _Pool(together, min(jobs, len(together)), on_result, on_steps).run()
+
+
+def tasks(runs: Iterable[Run]) -> list[list[Run]]:
+    """The groups in parts of as many lanes as the calibration says, each of which any process may take."""
+    from suite.calibrate import lanes_for
+    from suite.threads import one_thread
+
+    found = []
+    with one_thread():
+        for group in groups(runs):
+            try:
+                width = lanes_for(group[0], len(group))
+            except UsageError:  # which its training will raise, when the others are done
+                width = len(group)
+            found += [group[i : i + width] for i in range(0, len(group), width)]
+    return found
 
 
 def run_task(task: Sequence[Run], on_result: OnResult, on_steps: Callable[[int], None]) -> None:
-    """Train one group in this process, in as many lanes at a time as its calibration says."""
-    from suite.calibrate import lanes_for
+    """Train one task in this process."""
     from suite.runner import train_group
     from suite.threads import one_thread
 
     with one_thread():
-        width = lanes_for(task[0], len(task))
-        for first in range(0, len(task), width):
-            train_group(task[first : first + width], on_result, on_steps)
+        train_group(task, on_result, on_steps)
 
 
 # several processes ----------------------------------------------------------------------

@@ -205,5 +205,4 @@ optimizer: Registry[Optimizer] = Registry(
     },
 )
 # What @optimizer(...) is told of an entry: section, algorithm, equation (of the book), reference (the paper),
-# tune (setting -> range to search), slow (many evaluations a step: tests with many lanes of a net leave it out),
-# passes (about how many gradients a step is worth, where that is not one: a number, or a function of D).
+# tune (setting -> range to search), slow (many evaluations a step: tests with many lanes of a net leave it out).

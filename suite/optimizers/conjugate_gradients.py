@@ -53,7 +53,7 @@ BETAS: dict[str, Beta] = {
 }
 
 
-@optimizer(section="8.6.2", algorithm="8.9", aliases=("cg",), slow=True, passes=2.5)
+@optimizer(section="8.6.2", algorithm="8.9", aliases=("cg",), slow=True)
 def conjugate_gradients(
     beta: Annotated[str, OneOf(tuple(BETAS))] = "polak_ribiere_plus",
     search: SearchName = "wolfe",
@@ -96,7 +96,7 @@ def conjugate_gradients(
     return descent(fresh, direction, learn, searched, minibatch=minibatch, forgets=True, sufficient=ENOUGH, again=again)
 
 
-@optimizer(section="8.6.2", reference="Møller 1993", aliases=("scg",), slow=True, passes=3.0)
+@optimizer(section="8.6.2", reference="Møller 1993", aliases=("scg",), slow=True)
 def scaled_conjugate_gradients(scale: Positive = 1e-6) -> Optimizer:
     """Scaled conjugate gradients: a trust in the quadratic model takes the place of the line search.
 

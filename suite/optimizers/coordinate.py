@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@optimizer(section="8.7.2", slow=True, passes=2.0)
+@optimizer(section="8.7.2", slow=True)
 def coordinate_descent(lr: Positive = 1.0) -> Optimizer:
     """Coordinate descent: minimize the loss over θ₀, then over θ₁, and so on, one at each step, round and round.
 

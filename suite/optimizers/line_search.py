@@ -340,7 +340,7 @@ def descent(
     return Optimizer(init, step, needs=needs)
 
 
-@optimizer(section="4.3", reference="Cauchy 1847", slow=True, passes=2.5)
+@optimizer(section="4.3", reference="Cauchy 1847", slow=True)
 def gradient_descent(search: SearchName = "wolfe", minibatch: Natural = 0) -> Optimizer:
     """Steepest descent with a line search: θ ← θ − a g, with a found anew at each step.
 

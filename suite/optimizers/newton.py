@@ -34,7 +34,7 @@ def matrix(count: int) -> float:
     return 1.0 + count
 
 
-@optimizer(section="8.6.1", algorithm="8.8", slow=True, passes=matrix, tune={"alpha": ALPHA})
+@optimizer(section="8.6.1", algorithm="8.8", slow=True, tune={"alpha": ALPHA})
 def newton(lr: Positive = 1.0, alpha: NonNegative = 0.0, grow: bool = False) -> Optimizer:
     """Newton's method: θ ← θ − ε(H + αI)⁻¹g with H the Hessian at θ (equations 8.27 and 8.28).
 
@@ -57,9 +57,7 @@ def newton(lr: Positive = 1.0, alpha: NonNegative = 0.0, grow: bool = False) -> 
     return Optimizer(lambda oracle, theta: {}, step, needs=_DENSE)
 
 
-@optimizer(
-    section="8.6.1", reference="Dauphin et al. 2014", slow=True, passes=matrix, tune={"alpha": log_range(1e-6, 100.0)}
-)
+@optimizer(section="8.6.1", reference="Dauphin et al. 2014", slow=True, tune={"alpha": log_range(1e-6, 100.0)})
 def saddle_free_newton(lr: Positive = 1.0, alpha: NonNegative = 1e-3, krylov: Natural = 0) -> Optimizer:
     """Saddle-free Newton: θ ← θ − ε(|H| + αI)⁻¹g, with |H| = Q|Λ|Qᵀ for H = QΛQᵀ.
 
@@ -111,7 +109,7 @@ def _unit(w: Tensor, scale: Tensor) -> Tensor:
     return (w / size).where(size > 1e-10 * scale, 0.0)
 
 
-@optimizer(section="8.6.2", reference="Martens 2010", slow=True, passes=20.0, tune={"damping": log_range(1e-4, 100.0)})
+@optimizer(section="8.6.2", reference="Martens 2010", slow=True, tune={"damping": log_range(1e-4, 100.0)})
 def hessian_free(
     damping: Positive = 1.0,
     rounds: Count = 50,

@@ -21,7 +21,7 @@ def _curved(s: Tensor, y: Tensor) -> Tensor:
     return dot(y, s) > 1e-10 * s.norm() * y.norm()
 
 
-@optimizer(section="8.6.3", reference="Broyden, Fletcher, Goldfarb & Shanno 1970", slow=True, passes=2.0)
+@optimizer(section="8.6.3", reference="Broyden, Fletcher, Goldfarb & Shanno 1970", slow=True)
 def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natural = 0) -> Optimizer:
     """BFGS: θ ← θ − a Mg with a from a line search and M an estimate of the inverse Hessian.
 
@@ -59,7 +59,7 @@ def bfgs(search: SearchName = "wolfe", curvature: Inner = 0.9, minibatch: Natura
     return descent(fresh, direction, learn, searched, minibatch=minibatch, matrices=6)
 
 
-@optimizer(section="8.6.3", reference="Liu & Nocedal 1989", slow=True, passes=2.0)
+@optimizer(section="8.6.3", reference="Liu & Nocedal 1989", slow=True)
 def lbfgs(
     memory: Count = 10,
     scale: bool = True,

@@ -169,7 +169,7 @@ def decoupled_decay(optimizer: Optimizer, decay: NonNegative = 1e-5) -> Optimize
     return replace(inner, step=step)
 
 
-@optimizer(reference="Foret et al. 2021, algorithm 1", passes=2.0)
+@optimizer(reference="Foret et al. 2021, algorithm 1")
 def sam(optimizer: Optimizer, rho: Positive = 0.05) -> Optimizer:
     """Sharpness-aware minimization: the inner optimizer sees the gradient at θ + ρ g/‖g‖.
 

@@ -8,7 +8,7 @@ import pytest
 
 from problems.names import parse
 from problems.problem import problem
-from suite import calibrate, estimate
+from suite import calibrate
 from suite.spec import Run
 
 TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
@@ -66,16 +66,3 @@ def test_a_width_that_changes_bits_is_not_admitted(monkeypatch):
     assert set(calibrate.measure(run, problem.build(parse(run.problem)))) <= {1, 2}
     run = _run("mlp", dtype="float64")
     assert len(calibrate.measure(run, problem.build(parse(run.problem)))) > 2
-
-
-def test_a_step_of_what_keeps_its_own_objects_is_tried():
-    """Its lanes share no step, so that many take as many times as long; what cannot step counts nothing."""
-    runs = [Run.make(f"{TINY}mlp", "torch.SGD(lr=0.1)", seed=seed, steps=1000, batch_size=16) for seed in range(20)]
-    calibrate.step_seconds.cache_clear()
-    each = calibrate.step_seconds(runs[10])
-    assert each > 0
-    assert 20 * 1000 * each < estimate.seconds(runs, 1) < 40 * 1000 * each + 20
-    refused = Run.make(f"{TINY}mlp", "torch.SparseAdam", steps=1000, batch_size=16)
-    assert calibrate.step_seconds(refused) == 0.0
-    lifted = [Run.make(f"{TINY}mlp", "sgd(lr=0.1)", seed=seed, steps=1000, batch_size=16) for seed in range(20)]
-    assert estimate.seconds(lifted, 1) < estimate.seconds(runs, 1)

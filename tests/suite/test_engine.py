@@ -52,6 +52,26 @@ def test_runs_group_by_all_but_numbers_seeds_and_initializers():
     assert [len(group) for group in groups(runs, most=4)] == [4, 2, 1, 1, 1, 1]
 
 
+def test_a_group_of_more_lanes_than_go_together_is_several_tasks(monkeypatch):
+    """So that runs of one optimizer do not wait for one process where there are more."""
+    monkeypatch.setattr("suite.calibrate.lanes_for", lambda run, wanted: min(wanted, 4))
+    runs = [_run("sgd", seed) for seed in range(6)] + [_run("adam")]
+    assert [len(task) for task in engine.tasks(runs)] == [4, 2, 1]
+    given = []
+    monkeypatch.setattr(engine._Pool, "run", lambda pool: given.append((pool.jobs, [len(t) for t in pool.tasks])))
+    train(runs[:6], jobs=8, on_result=lambda result: None)
+    assert given == [(2, [4, 2])]
+
+
+def test_runs_of_one_optimizer_have_their_bits_in_several_processes(monkeypatch):
+    runs = [_run("adam(lr=0.01)", seed) for seed in range(5)]
+    together = _train(runs)
+    monkeypatch.setattr("suite.calibrate.lanes_for", lambda run, wanted: min(wanted, 2))
+    apart = _train(runs, jobs=2)
+    assert [apart[run].trace for run in runs] == [together[run].trace for run in runs]
+    assert {apart[run].summary["lanes"] for run in runs} == {1, 2}
+
+
 def test_a_diverged_lane_is_frozen_and_disturbs_no_other():
     rates = [0.1, 1e30, 0.2, 0.3, 1e38]
     runs = [_run(f"sgd(lr={rate})", seed=i, steps=450) for i, rate in enumerate(rates)]
