@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from analysis.critical import critical_point
+from analysis.critical import Critical, critical_point
+from analysis.density import Interval
 from analysis.landscape import Line, filter_normalized, interpolation, plane, principal_directions, slice_along
 from analysis.objective import CurvatureError, of_function, of_module
 
@@ -133,6 +134,15 @@ def test_the_critical_point_of_a_quadratic_and_its_index(values, kind, share):
     assert found.converged and found.kind == kind
     assert found.index.value == pytest.approx(share)
     assert found.smallest == pytest.approx(min(values)) and found.largest == pytest.approx(max(values))
+
+
+@pytest.mark.parametrize(
+    ("smallest", "largest", "kind"),
+    [(-2, -1, "maximum"), (-1, 0, "degenerate"), (0, 0, "degenerate"), (0, 1, "degenerate"), (-1, 1, "saddle")],
+)
+def test_a_zero_eigenvalue_leaves_open_what_a_point_is(smallest, largest, kind):
+    none = torch.zeros(1)
+    assert Critical(none, 0.0, 0.0, Interval(0, 0, 0), smallest, largest, True, 1).kind == kind
 
 
 @pytest.mark.parametrize(

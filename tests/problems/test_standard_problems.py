@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -29,6 +31,9 @@ def test_quadratic_deep_has_the_published_spectrum() -> None:
     assert float(eigenvalues.sum()) == pytest.approx(477.61228, abs=5e-5)
     assert int((eigenvalues > 1).sum()) == 10
     assert len(p.train) == 1000 and p.test is not None and p.test.drop_partial and p.valid is None
+    for part, seed in ((p.train, 42), (p.test, 43)):
+        points = np.random.RandomState(seed).normal(0.0, 0.6, (1000, 100))
+        assert part.tensors[0].numpy() == pytest.approx(points, abs=1e-6)
 
 
 def test_quadratic_deep_is_the_formula() -> None:
@@ -40,10 +45,34 @@ def test_quadratic_deep_is_the_formula() -> None:
     assert torch.equal(pieces_of(p)["theta"], torch.ones(100))
 
 
+@pytest.mark.parametrize(
+    ("name", "above"),
+    [
+        ("quadratic_deep", lambda least: 1.01 * least),
+        ("digits_autoencoder", lambda least: 1.05 * least),
+        ("linear_regression", lambda least: 1.05 * least),
+        ("gaussian_regression", lambda least: least + 0.05),
+        ("gaussian", lambda least: least + 0.01),
+    ],
+)
+def test_targets_are_as_far_above_the_minimum_as_they_say(name: str, above: Callable[[float], float]) -> None:
+    p = make(name)
+    assert p.target is not None and p.minimum is not None
+    assert p.target.value == pytest.approx(above(p.minimum.loss), rel=1e-5)
+
+
+def test_sparse_coding_is_the_formula() -> None:
+    p = make("digits_sparse_coding(atoms=7, examples=5, sparsity=0.3, decay=0.2)").to("cpu", torch.float64)
+    random = np.random.default_rng(0)
+    w, h = random.normal(size=(64, 7)), random.normal(size=(5, 7))
+    x = p.train.tensors[0].numpy()
+    by_hand = (((x - h @ w.T) ** 2).sum(1) + 0.3 * np.abs(h).sum(1)).mean() + 0.5 * 0.2 * (w**2).sum()
+    theta = p.layout.join({"dictionary": torch.from_numpy(w), "codes": torch.from_numpy(h)})
+    assert float(p.loss(theta, p.train.tensors)) == pytest.approx(by_hand, rel=1e-12)
+
+
 @pytest.mark.parametrize("size", [2, 3, 10])
 def test_random_rotation_is_orthogonal(size: int) -> None:
-    import numpy as np
-
     rotation = synthetic.random_rotation(size, np.random.RandomState(size))
     assert np.allclose(rotation @ rotation.T, np.eye(size), atol=1e-12)
 

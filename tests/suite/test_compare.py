@@ -16,7 +16,7 @@ from suite.ledger import Ledger
 from suite.outcome import Comparison, compare
 from suite.outlook import show_plan
 from suite.plan import TUNING_SEEDS, Question, default_eval_every, plan
-from suite.spec import Run
+from suite.spec import Result, Run
 from suite.store import Store
 
 SMALL = Question("digits_mlp", "adam, sgd", "default", trials=6, seeds=6, steps=40)
@@ -235,6 +235,18 @@ def test_diverged_runs_count_as_worst_and_are_told(folder: Path) -> None:
     assert rows[1].diverged["evaluation"] == (4, 6)
     assert rows[1].final["test_loss"].value == math.inf
     assert rows[1].final["test_accuracy"].value == -math.inf
+
+
+def test_what_starts_cost_is_told_as_their_mean(folder: Path) -> None:
+    class Started(FakeEngine):
+        def result(self, run: Run) -> Result:
+            found = super().result(run)
+            return replace(found, summary={**found.summary, "start_gradient_calls": 10 + run.seed})
+
+    ledger = Ledger(Store(folder), train=Started())
+    found = compare(plan(SMALL), ledger, lambda phase, runs: lambda progress: None)
+    for row in next(iter(found.rows.values())):
+        assert row.spent == {"start_gradient_calls": 12.5}  # of seeds 0 to 5
 
 
 def test_a_best_setting_at_the_edge_is_told(folder: Path) -> None:

@@ -51,6 +51,16 @@ def test_orders_differ_in_what_they_should():
 
 
 @pytest.mark.parametrize("order", OF_A_SET)
+def test_minibatches_are_those_of_the_seed_and_the_epoch(order):
+    made = Sampler(Data((torch.arange(23),)), [1, 2], 4, order)
+    for step in range(15):
+        made.fill(step)
+        epoch, at = divmod(step, 5)
+        expected = [epoch_order(order, 23, 4, seed, epoch)[4 * at : 4 * at + 4].tolist() for seed in (1, 2)]
+        assert made.batch[0].tolist() == expected
+
+
+@pytest.mark.parametrize("order", OF_A_SET)
 def test_a_lane_gets_its_seeds_minibatches_whatever_is_beside_it(order):
     data = Data((torch.arange(23.0).view(23, 1), torch.arange(23)))
     many, alone = Sampler(data, [5, 9, 5], 4, order), Sampler(data, [9], 4, order)
