@@ -71,6 +71,16 @@ def test_sparse_coding_is_the_formula() -> None:
     assert float(p.loss(theta, p.train.tensors)) == pytest.approx(by_hand, rel=1e-12)
 
 
+def test_denoising_takes_a_share_of_each_input_away_and_asks_for_all_of_it() -> None:
+    masked, plain = make("digits_denoising(masked=0.25)"), make("digits_mlp")
+    for name, part in masked.splits.items():
+        given, wanted = part.tensors
+        assert torch.equal(wanted, plain.splits[name].tensors[0])
+        lit = wanted > 0
+        assert bool(((given == wanted) | (given == 0)).all())
+        assert float((given[lit] == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+
+
 @pytest.mark.parametrize("size", [2, 3, 10])
 def test_random_rotation_is_orthogonal(size: int) -> None:
     rotation = synthetic.random_rotation(size, np.random.RandomState(size))
