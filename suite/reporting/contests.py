@@ -254,7 +254,8 @@ class Contest:
     def tuning(self) -> pd.DataFrame:
         """The expected best judging measure against the number of trials, of each optimizer from its best start.
 
-        A trial that ended worse than it began counts as if it had not moved. Columns ``optimizer``,
+        A trial that ended worse than it began counts as if it had not moved; of trials that build on each other it
+        is the best so far. Columns ``optimizer``,
         ``trials``, ``expected``, ``low``, ``high``: see ``analysis.statistics.tuning_curves``.
         """
         from analysis.statistics import tuning_curves
@@ -266,7 +267,13 @@ class Contest:
             if len(row["trials"]) > 1:
                 values = [[self._final_of_run(run, measure) for run in trial["runs"]] for trial in row["trials"]]
                 found[row["optimizer"]] = no_worse(np.median(values, axis=1), start)
-        return tuning_curves(found, self.better(measure)).rename(columns={"contestant": "optimizer"})
+        curves = tuning_curves(found, self.better(measure), sequential=self.sequential)
+        return curves.rename(columns={"contestant": "optimizer"})
+
+    @property
+    def sequential(self) -> bool:
+        """Whether trials build on those before, so that a few of them drawn anew would be no search."""
+        return self.question.get("search") == "tpe"
 
     def _final_of_run(self, run: str, measure: str) -> float:
         """What a run is worth: its last value, or that at its best evaluation where its stopping rule keeps one."""

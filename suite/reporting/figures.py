@@ -115,9 +115,9 @@ def budget(contest: Contest, palette: Palette) -> Chart:
 
     measure = str(contest.about["tuned_by"])
     table = contest.tuning()
-    caption = (
-        "Expected best of so many trials; the band is a bootstrap over those made. What diverged counts as its start."
-    )
+    drawn = "Expected best of so many trials; the band is a bootstrap over those made."
+    told = "Best of the first so many trials, each of which builds on those before." if contest.sequential else drawn
+    caption = f"{told} What diverged counts as its start."
     curves = table.rename(columns={"optimizer": "contestant"})
     led = list(dict.fromkeys(ranking_changes(curves, contest.better(measure))["first"])) if len(table) else []
     if len(led) > 1:

@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import qmc
 
+from analysis.figures import Palette
 from problems.names import UsageError, parse
+from suite import comparisons
 from suite.ledger import Ledger
 from suite.outcome import compare
 from suite.plan import TUNING_SEEDS, Question, plan
+from suite.reporting import figures
+from suite.reporting.contests import every
+from suite.reporting.evidence import Evidence
 from suite.search import SEARCHES, first_round, points, proposed, round_size
 from suite.spec import Run
 from suite.store import Store
@@ -103,6 +108,13 @@ def test_tpe_finds_the_bowl_and_an_optimizer_that_breaks_ends_early(tmp_path: Pa
     assert rows[0].best is not None and rows[1].best is None
     assert abs(math.log10(rows[0].best.spec.options["lr"]) + 2) < 0.15
     assert len(rows[1].contestant.trials) == 15
+    comparisons.save(outcome, tmp_path)
+    (contest,) = every(Evidence.read(str(tmp_path)))
+    found = contest.tuning()  # trials that build on each other are no draws to choose from
+    best = np.maximum.accumulate(np.maximum(rows[0].tried, rows[0].start))
+    assert found["expected"].tolist() == pytest.approx(best)
+    assert found["low"].isna().all()
+    assert figures.budget(contest, Palette(["adam"])).caption.startswith("Best of the first so many trials")
 
 
 def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
