@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from suite.estimate import seconds
 from suite.ledger import Ledger
 from suite.optimizers import optimizer as optimizers
 from suite.outcome import compare as compare_plan
-from suite.outlook import show_plan
+from suite.outlook import Outlook, show_plan
 from suite.plan import Plan, Question, default_eval_every, plan, steps_per_epoch, wants_all
 from suite.progress import Display
 from suite.spec import Run
@@ -32,12 +33,12 @@ def compare(
     stderr, stdout = tables.console(sys.stderr), tables.console(sys.stdout)
     if dry_run:
         if as_json:
-            click.echo(export.to_json(export.of_plan(planned) | _outlook(planned, ledger)))
+            click.echo(export.to_json(export.of_plan(planned) | asdict(_outlook(planned, ledger))))
         else:
-            show_plan(stdout, planned, **_outlook(planned, ledger))
+            show_plan(stdout, planned, lambda: _outlook(planned, ledger))
         return 0
     if not quiet:
-        show_plan(stderr, planned, **_outlook(planned, ledger))
+        show_plan(stderr, planned, lambda: _outlook(planned, ledger))
     try:
         with Display(stderr, quiet) as display:
             outcome = compare_plan(planned, ledger, display.phase)
@@ -56,18 +57,17 @@ def _jobs(device: str) -> int:
     return cores() if device == "cpu" else 1
 
 
-def _outlook(planned: Plan, ledger: Ledger) -> dict[str, Any]:
-    """How many runs there are, how many are stored, and about how long the others take."""
+def _outlook(planned: Plan, ledger: Ledger) -> Outlook:
     tuning, evaluation = planned.tuning_guess(), planned.evaluation_guess()
     missing = ledger.missing(tuning)
     todo = [missing, evaluation] if missing else []
-    return {
-        "runs": len(tuning) + len(evaluation),
-        "stored": len(tuning) - len(missing),
-        "seconds": sum(seconds(runs, ledger.jobs) for runs in todo),
-        "jobs": ledger.jobs,
-        "results": str(ledger.store.folder),
-    }
+    return Outlook(
+        runs=len(tuning) + len(evaluation),
+        stored=len(tuning) - len(missing),
+        seconds=sum(seconds(runs, ledger.jobs) for runs in todo),
+        jobs=ledger.jobs,
+        results=str(ledger.store.folder),
+    )
 
 
 def _interrupted(ledger: Ledger) -> click.ClickException:

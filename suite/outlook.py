@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from suite import tables
@@ -13,8 +14,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float, jobs: int, results: str) -> None:
-    """What a comparison will do and about how long it will take."""
+@dataclass(frozen=True)
+class Outlook:
+    """How many runs a comparison has and how many of the tuning are stored in ``results``; about how many seconds the
+    others take in so many processes."""
+
+    runs: int
+    stored: int
+    seconds: float
+    jobs: int
+    results: str
+
+
+def show_plan(to: Console, plan: Plan, outlook: Callable[[], Outlook]) -> None:
+    """What a comparison will do, and then about how long that will take, which may have to be tried first."""
     table = tables._columns(("problem", "steps", "batch", "optimizers", "starts"), numbers=True)
     for task in plan.tasks:
         of_task = [c for c in plan.contestants if c.task is task]
@@ -28,9 +41,11 @@ def show_plan(to: Console, plan: Plan, *, runs: int, stored: int, seconds: float
     if plan.seeds < seeds_needed(plan.rows):
         fresh = count(plan.seeds, "fresh seed")
         lines.append(f"{fresh} cannot tell the best from the others: {tables.too_few(plan.rows)}")
-    todo = f"about {span(seconds)} in {count(jobs, 'process', 'processes')}" if seconds else "nothing to tune again"
-    lines.append(f"{runs} runs, {stored} of the tuning stored in {results}: {todo}")
-    tables.show(to, table, *lines, "")
+    tables.show(to, table, *lines)
+    found = outlook()
+    jobs = count(found.jobs, "process", "processes")
+    todo = f"about {span(found.seconds)} in {jobs}" if found.seconds else "nothing to tune again"
+    tables.show(to, f"{found.runs} runs, {found.stored} of the tuning stored in {found.results}: {todo}", "")
 
 
 def _full_batches(plan: Plan) -> Iterator[str]:

@@ -14,7 +14,7 @@ from problems.names import UsageError, parse
 from suite import comparisons, tables
 from suite.ledger import Ledger
 from suite.outcome import Comparison, compare
-from suite.outlook import show_plan
+from suite.outlook import Outlook, show_plan
 from suite.plan import TUNING_SEEDS, Question, default_eval_every, plan
 from suite.spec import Result, Run
 from suite.store import Store
@@ -118,9 +118,24 @@ def test_what_makes_no_sense_for_a_problem_is_skipped_and_no_failure(folder: Pat
 def test_fewer_seeds_than_could_tell_are_kept_and_the_plan_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     planned = plan(Question("digits_mlp", "sgd, adam", "default", seeds=5))
     assert planned.seeds == 5
-    show_plan(tables.console(sys.stdout), planned, runs=1, stored=0, seconds=1.0, jobs=1, results="results")
+    show_plan(tables.console(sys.stdout), planned, lambda: Outlook(1, 0, 1.0, 1, "results"))
     assert "5 fresh seeds cannot tell the best" in (shown := capsys.readouterr().out)
     assert "need --seeds 6 or more" in shown
+
+
+def test_a_plan_is_shown_before_anything_is_tried_for_the_time_that_it_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before: list[str] = []
+
+    def outlook() -> Outlook:
+        before.append(capsys.readouterr().out)
+        return Outlook(74, 3, 100.0, 2, "here")
+
+    show_plan(tables.console(sys.stdout), plan(Question("digits_mlp", "sgd, adam", "default")), outlook)
+    assert "digits_mlp" in before[0]
+    assert "2 seeds to tune" in before[0]
+    assert capsys.readouterr().out == "74 runs, 3 of the tuning stored in here: about 2 min in 2 processes\n\n"
 
 
 @pytest.mark.parametrize(
