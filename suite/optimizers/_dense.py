@@ -42,7 +42,7 @@ def _of_lane(change: Change | None, matrix: Tensor, g: Tensor, alpha: Tensor) ->
     rest, right, alpha = matrix[live][:, live], g[live], alpha.to(g.dtype)
     x = torch.empty_like(g)
     found = None
-    if change is None and (alpha != 0 or len(rest) == len(g)):
+    if change is None and len(rest) and (alpha != 0 or len(rest) == len(g)):
         found, x[~live] = _by_factors(rest, alpha, right), g[~live] / alpha
     if found is None:
         found, inverse = _by_eigenvalues(rest, right, alpha, change, zeros=len(g) - len(rest))
@@ -55,13 +55,24 @@ def _by_eigenvalues(
     matrix: Tensor, g: Tensor, alpha: Tensor, change: Change | None, zeros: int = 0
 ) -> tuple[Tensor, Tensor]:
     """The solution, and the inverses of so many f(0) beside it."""
-    values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    values, vectors = eigen(matrix / 2 + matrix.mT / 2)
     values = torch.cat([values, values.new_zeros(zeros)])
     size = values.abs().max()
     values = values + alpha if change is None else change(values, alpha)
     flat = values.abs() <= flatness(g.dtype) * size.maximum(values.abs().max())
     inverse = (1 / values).where(~flat, 0.0)
     return dot(vectors, inverse[: len(g)] * dot(vectors.mT, g)), inverse[len(g) :]
+
+
+def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues [n] and eigenvectors [n, n] of a symmetric matrix, as ``torch.linalg.eigh`` gives them.
+
+    Entries below ε² of the largest, ε the type's precision, count as 0: LAPACK's iteration fails to converge
+    on some matrices with subnormal ones, as nets have that are sure of an example.
+    """
+    sizes = matrix.abs()
+    largest = sizes.max() if len(matrix) else 0.0
+    return torch.linalg.eigh(matrix.where(sizes >= torch.finfo(matrix.dtype).eps ** 2 * largest, 0.0))
 
 
 def flatness(dtype: torch.dtype) -> float:

@@ -107,9 +107,11 @@ def _root(power: float, matrix: Tensor, least: Tensor) -> list[Tensor]:
     """H^power of a symmetric H whose eigenvalues are at least ``least``; not a number where H is not finite."""
     import torch
 
+    from suite.optimizers._dense import eigen
+
     if not matrix.isfinite().all():
         return [torch.full_like(matrix, torch.nan)]
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = eigen(matrix)
     return [vectors * values.maximum(least).pow(power) @ vectors.mT]
 
 
@@ -199,12 +201,14 @@ def _followed(sides: Sequence[int], first: Tensor, v: Tensor, *matrices: Tensor)
     round of orthogonal iteration, in whose order of columns the slices of V are put too."""
     import torch
 
+    from suite.optimizers._dense import eigen
+
     turned = []
     for side, basis, mean in zip(sides, matrices[: len(sides)], matrices[len(sides) :], strict=True):
         if not mean.isfinite().all():
             turned.append(torch.full_like(basis, torch.nan))
         elif first:
-            turned.append(torch.linalg.eigh(mean)[1].flip(1))
+            turned.append(eigen(mean)[1].flip(1))
         else:
             product = mean @ basis
             order = (basis * product).sum(0).argsort(descending=True)
