@@ -41,6 +41,12 @@ def _like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
+def _starts_alike(matrix: Tensor) -> bool:
+    """Whether the rows of a matrix lie one after another, and all start on the same alignment."""
+    alike = len(matrix) == 1 or matrix.stride(0) % ALIGN == 0
+    return alike and matrix.stride(1) == 1 and int(matrix.storage_offset()) % ALIGN == 0
+
+
 class Objective:
     """The losses of a problem on the minibatches of all lanes.
 
@@ -196,30 +202,28 @@ class Objective:
         Args:
             carry: a value or gradient also fills ``carried``.
         """
-        theta = operands[0]
         if kind == "hessian":
-            return self._bind_hessian(theta, taped)
-        aligned = theta.stride(0) % ALIGN == 0 and theta.stride(1) == 1
-        query = theta if aligned else rows(self.lanes, self.problem.size, theta)
-        if not aligned:
-            query.copy_(theta)
-        compute = partial(getattr(self, f"_{kind}"), query, *operands[1:])
-        outputs, into = self._results(kind, query)
+            return self._bind_hessian(operands[0], taped)
+        places = [t if _starts_alike(t) else _like(t).copy_(t) for t in operands]
+        copied = [(place, t) for place, t in zip(places, operands, strict=True) if place is not t]
+        compute = partial(getattr(self, f"_{kind}"), *places)
+        outputs, into = self._results(kind, places[0])
         if carry and self.carried is not None and kind in ("value", "gradient"):
             compute, into = partial(compute, carry=True), [*into, self.carried]
         evaluate: Kernel
         if self.taped if taped is None else taped:
             try:
-                evaluate = Tape(compute, [query, *operands[1:], *self.batch], into)
+                evaluate = Tape(compute, [*places, *self.batch], into)
             except Untraceable:
                 evaluate = partial(_fill, compute, into)
         else:
             evaluate = partial(_fill, compute, into)
-        if aligned:
+        if not copied:
             return evaluate, outputs
 
         def action() -> None:
-            query.copy_(theta)
+            for place, operand in copied:
+                place.copy_(operand)
             evaluate()
 
         return action, outputs

@@ -9,7 +9,7 @@ from analysis.replay.tape import Tape
 from problems.data.splits import Splits
 from problems.models import mlp, regressor
 from problems.names import parse
-from problems.problem import Data
+from problems.problem import Data, problem
 from suite.lanes import Together, lanes_of
 from suite.optimizers import optimizer
 
@@ -71,3 +71,18 @@ def test_a_lane_is_the_run_alone_beside_lanes_that_fail(net, spec):
         assert calls[lane] == own[0]
         assert not torch.equal(many[lane], theta[lane])
     assert not many[[3, 5]].isfinite().all(dim=1).any()
+
+
+@pytest.mark.parametrize("spec", ["hessian_free(rounds=3)", "scg", "saddle_free_newton(krylov=3)", "sophia"])
+def test_products_have_the_bits_of_the_lane_alone(spec):
+    """In float32, with vectors from loops and sums, whose rows of 650 numbers do not all start on one alignment."""
+    made = problem.build(problem.bind("digits_logistic")).to("cpu", torch.float32)
+    stream, spec = torch.Generator().manual_seed(0), parse(str(optimizer.bind(spec)))
+    theta = 0.1 * torch.randn(4, made.size, generator=stream)
+    many = lanes_of(made, [spec] * 4, theta, [0, 1, 2, 3], 8, "reshuffle")
+    alone = [lanes_of(made, [spec], theta[[lane]], [lane], 8, "reshuffle") for lane in range(4)]
+    for k in range(3):
+        for group in (many, *alone):
+            group.step(k)
+        for lane, own in enumerate(alone):
+            assert torch.equal(many.theta[lane], own.theta[0])
