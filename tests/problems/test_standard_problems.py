@@ -234,6 +234,18 @@ def test_adding_sequences_of_several_lengths_begin_after_zeros() -> None:
         assert float(y[row]) == pytest.approx(0.5 + float(values[row, at].sum()) / 4, abs=1e-6)
 
 
+def test_copy_sequences_are_what_the_paper_says() -> None:
+    """Three letters of four, five blanks, the call, and three blanks in which the letters are to be said again."""
+    data = synthetic.copying(symbols=3, delay=6, alphabet=4, count=400, seed=5)
+    x, y = data.train.tensors
+    assert x.shape == (400, 12, 6) and bool((x.sum(2) == 1).all())
+    given = x.argmax(2)
+    assert set(given[:, :3].flatten().tolist()) == {0, 1, 2, 3}
+    assert bool((given[:, 3:8] == 4).all()) and bool((given[:, 8] == 5).all()) and bool((given[:, 9:] == 4).all())
+    assert bool((y[:, :9] == 4).all()) and torch.equal(y[:, 9:], given[:, :3])
+    assert [len(part.tensors[0]) for part in data if part is not None] == [400, 100, 100]
+
+
 def test_adding_splits_differ_and_repeat() -> None:
     a, b = synthetic.adding.__wrapped__(12, 40, 1), synthetic.adding.__wrapped__(12, 40, 1)
     assert a.valid is not None and a.test is not None and b.valid is not None
