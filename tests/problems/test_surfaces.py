@@ -33,6 +33,25 @@ def test_rosenbrock_is_scipys(theta: list[float]) -> None:
     assert found == pytest.approx(float(optimize.rosen(theta)), rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("ravine", [-20.0, 10.0]),
+        ("rosenbrock(size=5)", [-1.2, 1.0, -1.2, 1.0, -1.2]),
+        ("saddle", [1.0, 0.001]),
+        ("monkey_saddle", [1.0, 0.01]),
+        ("cliff", [6.0, -2.95]),
+        ("mountain", [-1.0]),
+        ("coupled_pair", [1.0, 1.0]),
+        ("scalar_chain(depth=3)", [1.0] * 3),
+    ],
+)
+def test_surfaces_start_where_their_sources_do(text: str, begin: list[float]) -> None:
+    p = make(text)
+    assert p.start is not None
+    assert p.start(torch.Generator()).tolist() == pytest.approx(begin)
+
+
 def test_ravine_has_its_condition_number() -> None:
     eigenvalues, vectors = torch.linalg.eigh(hessian(make("ravine(condition=50)"), 1.0, 2.0))
     assert eigenvalues.tolist() == pytest.approx([1.0, 50.0])
