@@ -12,7 +12,8 @@ def number(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+        rounded = f"{value:.3e}"  # 0.0099999 is 0.01000, not 0.010000
+        return f"{value:.{max(0, 3 - int(rounded.partition('e')[2]))}f}"
     return f"{value:.3e}"
 
 

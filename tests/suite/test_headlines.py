@@ -158,6 +158,9 @@ def test_findings_say_whether_tuning_decides_and_problems_agree(tmp_path: Path) 
     assert {score["contestant"] for score in found["profile_scores"]} == {
         f"{name} from default" for name in ("adam", "sgd", "momentum")
     }
+    one = findings(outcome(tmp_path / "one", replace(QUESTION, optimizers="adam, momentum(lr=0.1)", seeds=3)))
+    assert {c["contestant"] for c in one["tuning"]} == {"adam from default"}  # of one trial there is nothing to expect
+    assert one["profile_scores"] == [] == one["rank_correlation"]  # nor of one problem
     told = list(lines(found))
     assert told[0] == "the best to expect of so many trials"
     assert told[1].split()[:8] == ["digits_mlp", "sgd", "from", "default;", "from", "2", "trials", "on"]

@@ -230,7 +230,8 @@ def test_of_many_those_chosen_take_colours_that_are_free(browser: Any, many_file
 
 def test_numbers_read_as_everywhere_else(page: Any) -> None:
     stream = random.Random(0)
-    values = [stream.choice([-1, 1]) * 10 ** stream.uniform(-8, 8) for _ in range(500)] + [0.0, 1.0, 9999.6, 1e5, 1e-3]
+    values = [stream.choice([-1, 1]) * 10 ** stream.uniform(-8, 8) for _ in range(500)]
+    values += [0.0, 1.0, 9999.6, 1e5, 1e-3, 0.0099999, -0.99996]
     assert page.evaluate("values => values.map(number)", values) == [number(value) for value in values]
     assert page.evaluate("values => values.map(plain)", [3.0, 0.25, "x"]) == [plain(v) for v in (3.0, 0.25, "x")]
 

@@ -49,7 +49,10 @@ def test_numbers_keep_four_digits(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.0, "0"), (0.97333, "0.9733"), (87.2, "87.20"), (1234.5, "1234"), (5.0e5, "5.000e+05"), (3e-9, "3.000e-09")],
+    [
+        *((0.0, "0"), (0.97333, "0.9733"), (87.2, "87.20"), (1234.5, "1234"), (5.0e5, "5.000e+05"), (3e-9, "3.000e-09")),
+        *((0.0099999, "0.01000"), (0.99996, "1.000"), (-9.99951, "-10.00"), (9999.6, "10000")),
+    ],
 )
 def test_numbers_as_shown(value: float, shown: str) -> None:
     assert number(value) == shown

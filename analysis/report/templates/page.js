@@ -82,7 +82,7 @@ function csv(columns) {
 function number(v) {
   if (typeof v !== "number" || v === 0) return String(v);
   if (Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5) return v.toExponential(3).replace(/e([+-])(\d)$/, "e$10$2");
-  return v.toFixed(Math.max(0, 3 - Math.floor(Math.log10(Math.abs(v)))));
+  return v.toFixed(Math.max(0, 3 - Number(v.toExponential(3).split("e")[1])));
 }
 const plain = v => Number.isInteger(v) && Math.abs(v) < 1e6 ? String(v) : number(v);
 
