@@ -211,6 +211,19 @@ def test_numbers_that_nothing_may_be_divided_by_leave_the_lane_to_the_recorded_o
         assert torch.equal(found[1:].nan_to_num(), wanted[1:].nan_to_num())
 
 
+def test_an_operation_without_a_rule_takes_each_lane_s_own_number():
+    a, b = (_draw(3, i, odd=False) for i in range(2))
+    floor, chosen = torch.tensor([[-0.5], [0.0], [0.5]]), torch.tensor([[True], [False], [True]])
+
+    def function():
+        return [torch.where(chosen, a, b) * 2.0 + b, (b > floor) * a + b]
+
+    expected = function()
+    with native.used("uncompiled"):
+        Tape(function, [a, b, floor, chosen], [a, b])()
+    torch.testing.assert_close([a, b], expected, rtol=1e-6, atol=1e-6)
+
+
 def _chain_of(function, inputs, into):
     chains = []
     with pytest.MonkeyPatch.context() as patch, native.used("uncompiled"):
