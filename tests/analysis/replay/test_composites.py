@@ -216,8 +216,11 @@ def test_an_operation_without_a_rule_takes_each_lane_s_own_number():
     floor, chosen = torch.tensor([[-0.5], [0.0], [0.5]]), torch.tensor([[True], [False], [True]])
 
     def function():
-        return [torch.where(chosen, a, b) * 2.0 + b, (b > floor) * a + b]
+        g = torch.where(chosen, a, (b > floor) * a) + b
+        return _rmsprop(a, b.abs(), g, floor)
 
+    (chain,) = _chain_of(function, [a, b, floor, chosen], [a, b])
+    assert composites.composed(chain) is not None
     expected = function()
     with native.used("uncompiled"):
         Tape(function, [a, b, floor, chosen], [a, b])()
