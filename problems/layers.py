@@ -59,8 +59,14 @@ ALIGN = 16  # numbers in 64 bytes: a product's bits may depend on how its operan
 def _rows(t: Tensor, *columns: int) -> Tensor:
     """t [lanes, rows, c] with zero rows added until every lane starts on 64 bytes, for all widths ``columns``."""
     step = ALIGN // min(math.gcd(ALIGN, width) for width in columns)
-    more = -t.shape[1] % step
+    more = -(-max(t.shape[1], _least()) // step) * step - t.shape[1]
     return torch.nn.functional.pad(t, (0, 0, 0, more)) if more else t
+
+
+def _least() -> int:
+    """Rows of a product at least: one that will be differentiated has a column for each in its derivatives, and a
+    single one would be dispatched to a matrix-vector kernel, as in :func:`_product`."""
+    return 2 if torch.is_grad_enabled() else 1
 
 
 def _product(x: Tensor, w: Tensor, c: Tensor | None) -> Tensor:
@@ -83,7 +89,7 @@ def _gradients(g: Tensor, x: Tensor, w: Tensor, needs: tuple[bool, bool, bool]) 
     back = weight = None
     inputs, outputs = x.shape[2], w.shape[1]
     if needs[0]:
-        back = g * w if outputs == 1 else _product(g, w.transpose(1, 2), None)
+        back = g * w if outputs == 1 else _product(*_widened(g, w), None)
     if needs[1]:  # two rows and columns at least: a matrix-vector kernel's sums depend on the number of lanes
         tall = max(outputs, 2)
         wide = -(-max(inputs, 2) // (step := ALIGN // math.gcd(ALIGN, tall))) * step  # for the result's lanes
@@ -92,6 +98,14 @@ def _gradients(g: Tensor, x: Tensor, w: Tensor, needs: tuple[bool, bool, bool]) 
         weight = torch.bmm(_rows(high, tall, wide).transpose(1, 2), _rows(x, tall, wide))
         weight = weight if (tall, wide) == (outputs, inputs) else weight[:, :outputs, :inputs]
     return back, weight, g.sum(1) if needs[2] else None
+
+
+def _widened(g: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """g [l, b, o] and w [l, o, i] transposed; with more outputs, all 0, where the product will be differentiated and
+    the derivative for w would not start on 64 bytes in every lane."""
+    more = -w.shape[1] % (ALIGN // math.gcd(ALIGN, w.shape[2])) if torch.is_grad_enabled() else 0
+    pad = torch.nn.functional.pad
+    return (pad(g, (0, more)), pad(w, (0, 0, 0, more)).transpose(1, 2)) if more else (g, w.transpose(1, 2))
 
 
 class _LinearLanes(torch.autograd.Function):
