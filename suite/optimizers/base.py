@@ -86,8 +86,8 @@ class Needs:
         full_batch: it is meant for the whole training set at each step.
         cycle: of how many steps one does what the others leave out, such as inverting a matrix; whoever
             tells what a step costs takes as many.
-        averages: θ is an average of the points that its steps are made from, which its state has: what shrinks θ
-            does not shrink them.
+        averages: θ is an average of the points that its steps are made from, or what is evaluated is one of those
+            visited, and its state has them: what shrinks θ does not shrink them.
         searches: it weighs losses against slopes, as a line search does, so that gradients must be those of the losses.
         matrices: of D × D numbers that it holds for a lane, about, while it steps.
     """

@@ -42,7 +42,8 @@ def polyak(optimizer: Optimizer, decay: Fraction | None = None, correct: bool = 
         average = kept * average + (1 - kept) * point
         return theta, {"inner": within, "average": average, "t": t}
 
-    return replace(inner, init=init, step=step, readout=lambda state, theta: state["average"])
+    needs = replace(inner.needs, averages=True)
+    return Optimizer(init, step, lambda state, theta: state["average"], needs)
 
 
 def _kept(t: Tensor, decay: float | None, correct: bool) -> Tensor | float:

@@ -152,13 +152,15 @@ def decoupled_decay(optimizer: Optimizer, decay: NonNegative = 1e-5) -> Optimize
     rate ε, and may follow a schedule of its own; torch.optim.AdamW's ``weight_decay`` is λ/ε, as in ``adamw``.
 
     Raises:
-        UsageError: θ is an average of what the inner rule's steps are made from, which would not decay with it.
+        UsageError: θ is an average of what the inner rule's steps are made from, which would not decay with it, or what
+            is evaluated is an average of points that have not decayed yet.
     """
     inner = optimizer
     if inner.needs.averages:
         raise UsageError(
-            "decoupled_decay: the optimizer keeps the points that it steps from beside their average θ, and decay of "
-            "that alone would take it to 0; use its own decay, as in schedule_free_adamw(decay=0.1), or weight_decay"
+            "decoupled_decay: the optimizer keeps points that decay of θ would miss, those that it steps from or their "
+            "average; put averages outside, as in polyak(decoupled_decay(sgd)), or use its own decay, as in "
+            "schedule_free_adamw(decay=0.1), or weight_decay"
         )
 
     def step(oracle: Oracle, state: State, theta: Tensor) -> tuple[Tensor, State]:

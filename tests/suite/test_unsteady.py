@@ -193,8 +193,9 @@ def test_decay_beside_a_rule_of_constant_rate_is_the_penalty(spec):
 
 
 def test_decay_beside_a_rule_that_averages_is_refused():
-    with pytest.raises(UsageError, match=r"decoupled_decay: .*use its own decay, as in schedule_free_adamw"):
-        optimizer.build(optimizer.bind("decoupled_decay(clip(schedule_free_sgd))"))
+    for inner in ("clip(schedule_free_sgd)", "clip(polyak(sgd))"):
+        with pytest.raises(UsageError, match=r"decoupled_decay: .*polyak\(decoupled_decay.*schedule_free_adamw"):
+            optimizer.build(optimizer.bind(f"decoupled_decay({inner})"))
 
 
 @pytest.mark.parametrize("inner", ["hessian_free", "kfac(rescale=True, samples=0, damping=0.01)"])
