@@ -102,11 +102,10 @@ class _Parser:
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
 
-    def take(self, mark: str | None = None) -> tuple[str, str]:
+    def take(self, mark: str | None = None, wanted: str = "a name or a value") -> tuple[str, str]:
         token = self.peek()
         if token[0] == "end" or (mark is not None and token != ("mark", mark)):
             found = repr(token[1]) if token[1] else "the end"
-            wanted = f"{mark!r}" if mark else "a name or a value"
             raise UsageError(f"{self.text!r}: expected {wanted}, found {found}")
         self.at += 1
         return token
@@ -158,7 +157,7 @@ class _Parser:
             yield read()
             if self.peek() == ("mark", ")"):
                 break
-            self.take(",")
+            self.take(",", "',' or ')'")
         self.take(")")
 
 
@@ -196,5 +195,6 @@ def parse_list(text: str, *, exactly_one: bool = False) -> list[Spec]:
             break
         specs.append(_spec(parser.item(), text))
     if parser.peek()[0] != "end":
-        raise UsageError(f"{text!r}: expected the end, found {parser.peek()[1]!r}")
+        rest = "the end" if exactly_one else "a comma or the end"
+        raise UsageError(f"{text!r}: expected {rest}, found {parser.peek()[1]!r}")
     return specs

@@ -358,6 +358,7 @@ problem: Registry[Problem] = Problems(
     "problems.families",
     "problems.transforms",
     adopt=_adopt,
+    such_as="Problem.from_module(net, loss, (x, y))",
     groups={
         "quick": lambda entry: "compare_steps" in entry.meta,  # which a comparison takes if it is not told others
         "embedded": lambda entry: bool(entry.meta.get("embedded")),  # whose data are computed, or installed with Python

@@ -37,6 +37,7 @@ class Registry(Generic[T]):
         groups: words that stand for several entries (see ``problems.selection``), beside ``all``.
         beside: further modules whose code the built-in definitions are made of: it counts as theirs, so that
             results are not kept when it changes.
+        such_as: what makes what a factory is to return, for messages.
 
     Third-party packages join through the entry-point group ``suite.<plural>``.
     """
@@ -53,6 +54,7 @@ class Registry(Generic[T]):
         plural: str = "",
         groups: Mapping[str, Callable[[Entry[T]], bool]] | None = None,
         beside: tuple[str, ...] = (),
+        such_as: str = "",
     ) -> None:
         self.kind = kind
         self.groups = {"all": lambda entry: True, **(groups or {})}
@@ -62,6 +64,7 @@ class Registry(Generic[T]):
         self.nested = nested if nested is not None else self
         self.families = dict(families or {})
         self.skip = skip
+        self.such_as = such_as
         self._adopt = adopt
         self._entries: dict[str, Entry[T]] = {}
         self._foreign: dict[str, Entry[T]] = {}
@@ -77,7 +80,8 @@ class Registry(Generic[T]):
     ) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorate a factory: ``@optimizer(section="8.5.2", tune={...})``."""
         if callable(name):
-            raise UsageError(f"@{self.kind} needs parentheses: @{self.kind}()")
+            given = getattr(name, "__name__", repr(name))
+            raise UsageError(f"{given}: @{self.kind} needs parentheses: @{self.kind}()")
 
         def register(factory: Callable[..., T]) -> Callable[..., T]:
             entry = self.entry(factory, name or factory.__name__, aliases=aliases, **meta)
@@ -225,8 +229,9 @@ class Registry(Generic[T]):
         if entry is None and inspect.isfunction(found):
             entry = self.entry(found, name)
         if entry is None:
-            what = f"the class {found.__name__}" if inspect.isclass(found) else f"{_a(type(found).__name__)}, {found!r}"
-            how = f"write a function with @{self.kind}() that returns one"
+            shown = "" if "\n" in repr(found) else f", {found!r}"
+            what = f"the class {found.__name__}" if inspect.isclass(found) else f"{_a(type(found).__name__)}{shown}"
+            how = f"write a function with @{self.kind}() that returns one{self.such_as and f', such as {self.such_as}'}"
             raise UsageError(f"{name} is {what}, not a factory of {_a(self.kind)}; {how}")
         return entry
 
@@ -303,6 +308,10 @@ class Registry(Generic[T]):
                 )
             return registry.bind(value)
         if isinstance(value, Spec) and parameter.kind == "number" and self.numbers is not None:
+            if value.name not in self.numbers and not value.args and not value.kwargs:
+                hint = hint_of(value.name, self.numbers.names())
+                kind = self.numbers.kind
+                raise UsageError(f"{entry.name}: {parameter.name} must be a number or {_a(kind)}, got {value}; {hint}")
             schedule = self.numbers.bind(value)
             for key, number in schedule.kwargs:
                 if isinstance(number, float):

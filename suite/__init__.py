@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from problems import UsageError, linear_range, log_range, problem
+from problems import Problem, UsageError, linear_range, log_range, problem
 from problems.bounds import Count, Fraction, Natural, NonNegative, Positive, Real, Unit
 from suite.initializers import bias, initializer
 from suite.optimizers import Needs, Optimizer, first_order, optimizer
@@ -22,6 +22,7 @@ __all__ = [
     "NonNegative",
     "Optimizer",
     "Positive",
+    "Problem",
     "Real",
     "Unit",
     "UsageError",
@@ -81,8 +82,8 @@ def compare(
         jobs: processes to train in; a script that asks for more than one must guard its entry by
             ``if __name__ == "__main__":``.
         force: train anew what is there.
-        asked: any other field of :class:`suite.plan.Question`: ``trials``, ``seeds``, ``steps``, ``batch_size``,
-            ``search``, ``target``, ``device``, ``dtype``, ``stop``, ``timed``, ``probes``.
+        asked: any other field of :class:`suite.plan.Question`: ``trials``, ``seeds``, ``steps``, ``epochs``,
+            ``batch_size``, ``search``, ``target``, ``device``, ``dtype``, ``stop``, ``timed``, ``probes``.
 
     Returns:
         The verdicts as a pandas frame, best first by problem: ``optimizer``, ``settings``, ``initializer``,

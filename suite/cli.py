@@ -20,7 +20,7 @@ from click.exceptions import Exit
 from problems.names import UsageError
 from suite import __version__, interrupts
 from suite.errors import told
-from suite.options import DATA, QUIET, Finite
+from suite.options import DATA, QUIET, ByOptions, Finite, Listing
 
 KINDS = [
     "problems",
@@ -47,7 +47,7 @@ class Mistake(click.ClickException):
         click.echo(f"error: {self.message}", file=file or sys.stderr)
 
 
-class Commands(click.Group):
+class Commands(Listing):
     """Commands whose errors end in one message and the right exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -117,15 +117,16 @@ def _shared(command: Any) -> Any:
 _TIMED = click.option("--timed", is_flag=True, help="Train what is shown alone, one run at a time, against a clock.")
 
 
-@cli.command()
-@click.option("--problems", default="", metavar="NAMES", help="Separated by commas.  [default: quick ones, embedded]")
-@click.option("--optimizers", metavar="NAMES", help="Separated by commas.  [default: six of the book's]")
+@cli.command(cls=ByOptions)
+@click.option("--problems", default="", metavar="NAMES", help="Separated by commas.  [default: quick]")
+@click.option("--optimizers", metavar="NAMES", help="[default: sgd,momentum,nesterov,adagrad,rmsprop,adam]")
 @click.option("--initializers", metavar="NAMES", help="Separated by commas.  [default: default, glorot_normal]")
 @click.option("--seeds", type=int, help="Fresh seeds that the best settings run on.  [default: 15, for many rows more]")
 @click.option("--trials", type=int, default=11, show_default=True, help="Settings tried of each optimizer.")
 @click.option("--search", metavar="HOW", help="auto, grid, random, halton or tpe.  [default: auto]")
 @click.option("--target", metavar="TARGET", help="As in valid_accuracy>=0.97.  [default: the problem's]")
 @click.option("--steps", type=int, help="Steps of each run.  [default: the problem's]")
+@click.option("--epochs", type=int, help="Epochs of each run, in place of steps.")
 @click.option("--batch-size", type=int, help="Examples in a minibatch, 0 for all.  [default: the problem's]")
 @click.option("--stop", default="", metavar="RULE", help="What may end a run sooner, such as early(patience=5).")
 @click.option("--probes", default="", metavar="NAMES", help="What is measured along the runs that are shown.")
@@ -210,7 +211,7 @@ def cost(**options: Any) -> None:
 @click.option("--split", default="train", show_default=True, help="Whose examples: train, valid or test.")
 @click.option("--examples", type=click.IntRange(0), default=0, help="Only the first so many.  [default: all]")
 @click.option("--chunk", type=click.IntRange(1), help="Examples at a time; bounds memory.  [default: 1024]")
-@click.option("--tol", type=Finite(), default=1e-6, show_default=True, help="Residual, relative to the largest.")
+@click.option("--tol", type=Finite(0, min_open=True), default=1e-6, show_default=True, help="Relative residual.")
 @click.option("--basis", type=click.IntRange(1), help="Vectors held.  [default: as memory allows]")
 @click.option("--probes", type=click.IntRange(1), default=10, show_default=True, help="Of the density.")
 @click.option("--lanczos-steps", type=click.IntRange(1), default=100, show_default=True, help="Of each probe.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -86,9 +87,14 @@ def check_device(name: str) -> str:
     try:
         torch.zeros(1, device=name).item()
     except Exception as error:  # each kind of device refuses with an error of its own
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        first = re.split(r"\n|\. |: ", str(error) or type(error).__name__, maxsplit=1)[0]
+        kind = name.partition(":")[0]
+        if kind == "cuda" and not torch.cuda.is_available():
             first = "no CUDA device"
+        elif first.startswith("Could not run"):
+            first = f"no {kind.upper()} device"
+        elif first.startswith("Expected one of"):  # followed by all kinds that there are anywhere
+            first = f"torch knows no device {kind!r}{'; its name for one is cuda' if kind == 'gpu' else ''}"
         raise UsageError(
             f"device must be one that torch can use here, such as cpu or cuda, got {name!r}: {first}"
         ) from None

@@ -26,6 +26,37 @@ class Finite(click.FloatRange):
         return found
 
 
+class Listing(click.Group):
+    """Commands that are listed in the order in which they are defined, with the whole of their first sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them below the options."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, of.get_short_help_str(limit=200)) for name, of in self.commands.items()])
+
+
+class ByOptions(click.Command):
+    """A command that takes its names by options, and says so where they come as arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is left of the arguments: nothing.
+
+        Raises:
+            click.UsageError: something is.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if type(error) is not click.UsageError:  # those of options are of classes of their own
+                raise
+            how = "names come by options, as in --problems digits_mlp --optimizers adam,sgd"
+            raise click.UsageError(f"{error.message}; {how}", ctx) from None
+
+
 def need_figure(command: str, figure: str | None) -> None:
     """Refuse a figure's file that could not be written at the end, and make its folder.
 

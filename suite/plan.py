@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from problems.names import Spec, UsageError
 from problems.problem import Problem, Target, problem
+from problems.references import RAISED
 from problems.selection import left_out, selected
 from suite.environment import check_device
+from suite.errors import told
 from suite.initializers import initializer
-from suite.optimizers import optimizer
+from suite.optimizers import Needs, Optimizer, optimizer
 from suite.probes.base import canonical, probes_of
 from suite.search import check, first_round
 from suite.spec import Run
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 TUNING_SEEDS = (1_000_000, 1_000_001)  # far from the evaluation seeds 0, 1, 2, …
 MOST = 100_000  # trials, and seeds: to write down so many runs takes seconds
+LEAST = {"seeds": 1, "trials": 1, "steps": 0, "epochs": 0, "batch_size": 0}
 SEEDS = 15  # unless more rows need more
 SPARE = 3  # seeds beyond the fewest, which tell two rows apart only where every seed favours the same one
 EVALUATIONS = 20  # of a run that is reported: the resolution of its steps to target
@@ -46,6 +49,7 @@ class Question:
             told apart and a few more, 15 at least.
         steps, batch_size: of every run; None for each problem's own. An optimizer that is meant for full batches
             takes these then, as many as make the same number of epochs.
+        epochs: in place of steps: as many as these take.
         stop: a stopping rule of every run (``suite.stopping``); empty for none.
         timed: the runs that are reported train one at a time against a clock.
         probes: what is measured along the runs that are reported (``suite.probes``).
@@ -59,6 +63,7 @@ class Question:
     trials: int = 11
     seeds: int | None = None
     steps: int | None = None
+    epochs: int | None = None
     batch_size: int | None = None
     search: str = "auto"
     target: str = ""
@@ -217,13 +222,7 @@ def plan(question: Question) -> Plan:
     """
     from suite.starting import not_applicable
 
-    for name, value in (("seeds", question.seeds), ("trials", question.trials)):
-        if value is None:
-            continue
-        if value < 1:
-            raise UsageError(f"compare: {name} must be >= 1, got {value}")
-        if value > MOST:
-            raise UsageError(f"compare: {name} must be at most {MOST:,}, got {value:,}")
+    _check_numbers(question)
     check_device(question.device)
     question = replace(question, probes=canonical(question.probes))
     if question.stop:
@@ -231,6 +230,8 @@ def plan(question: Question) -> Plan:
     check(question.search)
     first = first_round(question.search, question.trials)
     optimizers = [(spec, trials(spec, first, question.search)) for spec in selected(optimizer, question.optimizers)]
+    for _, tried in optimizers:
+        needs_of(tried[0].spec)
     initializers = [initializer.bind(spec) for spec in selected(initializer, question.initializers)]
     starts: list[tuple[Task, Spec]] = []
     skipped = []
@@ -253,6 +254,21 @@ def plan(question: Question) -> Plan:
         Contestant(task, asked, start, tried, question, seeds) for task, start in starts for asked, tried in optimizers
     ]
     return Plan(question, contestants, skipped, _left_out(question))
+
+
+def _check_numbers(question: Question) -> None:
+    for name, least in LEAST.items():
+        value = getattr(question, name)
+        if value is None and name != "trials":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UsageError(f"compare: {name} must be a whole number, got {value!r}")
+        if value < least:
+            raise UsageError(f"compare: {name} must be >= {least}, got {value}")
+        if name in ("trials", "seeds") and value > MOST:
+            raise UsageError(f"compare: {name} must be at most {MOST:,}, got {value:,}")
+    if question.steps is not None and question.epochs is not None:
+        raise UsageError("compare: give steps or epochs, not both")
 
 
 def _left_out(question: Question) -> dict[str, str]:
@@ -281,14 +297,33 @@ def _tasks(question: Question) -> list[Task]:
 
 def _task(spec: Spec, made: Problem, target: Target | None, question: Question) -> Task:
     size = made.batch_size if question.batch_size is None else question.batch_size
-    full = made.epochs * steps_per_epoch(made, size)
-    own = problem.find(spec.name).meta.get("compare_steps", full)
-    return Task(spec, made, own if question.steps is None else question.steps, size, target)
+    epoch = steps_per_epoch(made, size)
+    own = problem.find(spec.name).meta.get("compare_steps", made.epochs * epoch)
+    asked = question.steps if question.epochs is None else question.epochs * epoch
+    return Task(spec, made, own if asked is None else asked, size, target)
 
 
 def wants_all(spec: Spec) -> bool:
     """Whether a bound optimizer is meant for the whole training split at each step."""
-    return optimizer.build(spec).needs.full_batch
+    return needs_of(spec).full_batch
+
+
+def needs_of(spec: Spec) -> Needs:
+    """What a bound optimizer asks for.
+
+    Raises:
+        UsageError: it is somebody's own, and raises or returns something else.
+    """
+    try:
+        made = optimizer.build(spec)
+    except UsageError:
+        raise
+    except RAISED as error:
+        raise UsageError(f"{spec.name} cannot be made: {told(error)}") from error
+    if not isinstance(made, Optimizer):
+        got = type(made).__name__
+        raise UsageError(f"{spec.name} must return an Optimizer, as first_order(init, update) does; got {got}")
+    return made.needs
 
 
 def steps_per_epoch(made: Problem, batch_size: int) -> int:

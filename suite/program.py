@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from problems.data.silence import silence
-from problems.names import UsageError
+from problems.names import Spec, UsageError
 from suite import comparisons, tables
 from suite.ledger import Ledger
 from suite.outcome import compare as carry_out
@@ -50,9 +51,23 @@ def _question(asked: dict[str, Any]) -> Question:
 
 
 def _text(name: str, value: Any) -> Any:
-    """Several names as the text that the command line takes."""
-    several = name in LISTS and isinstance(value, Sequence) and not isinstance(value, str)
-    return ", ".join(map(str, value)) if several else value
+    """A value as the command line takes it: several names in one text.
+
+    Raises:
+        UsageError: something is given in place of its name.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)  # of NumPy's, too
+    if name not in LISTS or isinstance(value, str):
+        return value
+    names = list(value) if isinstance(value, Sequence) else [value]
+    for each in names:
+        if not isinstance(each, str | Spec):
+            raise UsageError(
+                f"compare: {name} are called by their names, as in 'adam' or 'mine.py:Mine', got {each!r}; what "
+                "a decorator such as @optimizer() stands before in a notebook has the function's name"
+            )
+    return ", ".join(map(str, names))
 
 
 def _verdicts(found: Sequence[Any]) -> pd.DataFrame:

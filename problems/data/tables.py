@@ -30,6 +30,8 @@ def resolve(file: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+        if candidate.is_dir():
+            raise DataMissing(f"{file}: is a folder, and a file is needed; hub_mlp reads folders of images")
     raise DataMissing(f"{file}: no such file; looked for {', '.join(map(str, candidates))}")
 
 
@@ -78,7 +80,9 @@ def need_finite(path: Path, x: Any, y: Any) -> None:
     bad = ~(np.isfinite(x).all(axis=1) & np.isfinite(y))
     if bad.any():
         first = int(bad.argmax()) + 1
-        raise damaged(path, f"{int(bad.sum())} rows have a missing or infinite value, the first is row {first}")
+        count = int(bad.sum())
+        rows = "1 row has" if count == 1 else f"{count} rows have"
+        raise damaged(path, f"{rows} a missing or infinite value, the first is row {first}")
 
 
 def _text(path: Path) -> str:

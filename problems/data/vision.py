@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from problems.data import download, folders
@@ -58,9 +59,9 @@ def load(name: str, variant: str = "") -> Splits:
     known = [n for n in module.__all__ if "root" in inspect.signature(getattr(module, n)).parameters]
     if found is None or name not in known:
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        raise UsageError(
-            f"torchvision has no set {name!r}; did you mean {' or '.join(near) or 'one of ' + str(known)}?"
-        )
+        hint = f"did you mean {' or '.join(near)}?" if near else "its classes are named, such as SVHN"
+        folder = f"; a folder of images is read by hub_mlp({name!r})" if Path(name).is_dir() else ""
+        raise UsageError(f"torchvision has no set {name!r}; {hint}{folder}")
     train, test = (Data(_tensors(name, _opened(name, found, part, variant))) for part in ("train", "test"))
     return Splits(train, test=test)
 

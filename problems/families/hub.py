@@ -26,14 +26,14 @@ def hub_mlp(
     limit: Natural = 0,
     data_seed: Natural = 0,
 ) -> Problem:
-    """A perceptron with ReLU layers on a set of the Hugging Face hub or a local parquet, CSV or JSON file.
+    """A perceptron with ReLU layers on a set of the Hugging Face hub, a parquet, CSV or JSON file or images in folders.
 
     Softmax cross-entropy where the target is a class, squared error of the standardized target
     where it is a fraction (``problems.data.hugging_face.load`` says what columns become). Starts
     at weights N(0, 2/m), biases 0.
 
     Args:
-        dataset: a name on the hub such as 'ylecun/mnist', or a file.
+        dataset: a name on the hub such as 'ylecun/mnist', a file, or a folder with one of images for each class.
         inputs: columns, separated by commas: one of images, or any of numbers and texts.
         target: the column to predict.
         hidden: widths of the hidden layers.

@@ -198,6 +198,7 @@ optimizer: Registry[Optimizer] = Registry(
     "suite.strategies",
     numbers=schedule,
     adopt=_foreign.adopt,
+    such_as="first_order(init, update)",
     families={"torch": _foreign.TORCH, "zoo": _foreign.ZOO},
     groups={
         "book": lambda entry: "section" in entry.meta,

@@ -82,7 +82,7 @@ def test_forms(text, spec):
     [
         ("", r"expected a name such as adam\(lr=0.001\), found nothing"),
         ("adam(", "expected a name or a value, found the end"),
-        ("adam(lr=0.1", r"expected ',', found the end"),
+        ("adam(lr=0.1", r"expected ',' or '\)', found the end"),
         ("adam(lr=0.1))", r"expected the end, found '\)'"),
         ("adam, sgd", "expected the end, found ','"),
         ("0.1", "expected a name such as adam.*found the value 0.1"),

@@ -177,7 +177,7 @@ def test_binding_is_idempotent_and_survives_the_text_form(data, entry):
 
 
 def test_the_decorator_needs_parentheses(tools):
-    says("@tool needs parentheses: @tool()", tools, lambda: None)
+    says("<lambda>: @tool needs parentheses: @tool()", tools, lambda: None)
 
 
 def test_a_name_is_taken_once(tools):

@@ -96,7 +96,7 @@ def test_logistic_regression_is_sklearns(tmp_path) -> None:
 WRONG = [
     ("t.csv", "a,b\n1,2\n3\n", "row 2 has 1 fields, the header 2"),
     ("t.csv", "a,b\n1,x\n", "row 1, column 'b' is 'x', not a number"),
-    ("t.csv", "a,b\n1,2\n3,\n", "1 rows have a missing or infinite value, the first is row 2"),
+    ("t.csv", "a,b\n1,2\n3,\n", "1 row has a missing or infinite value, the first is row 2"),
     ("t.csv", "a,b\n1,nan\n", "missing or infinite"),
     ("t.csv", "a,b\n", "needs a header line and at least one row"),
     ("t.csv", "", "needs a header line"),
@@ -129,7 +129,7 @@ def test_words_in_the_target_column_are_classes(tmp_path) -> None:
     with pytest.raises(DataDamaged, match="row 1, column 'species' is 'setosa', not a number"):
         tables.split(str(tmp_path / "iris.csv"), classes=False)
     (tmp_path / "gap.csv").write_text("a,b\n1,yes\n2,\n")
-    with pytest.raises(DataDamaged, match="1 rows have a missing or infinite value, the first is row 2"):
+    with pytest.raises(DataDamaged, match="1 row has a missing or infinite value, the first is row 2"):
         tables.read(str(tmp_path / "gap.csv"), words=True)
 
 
