@@ -7,6 +7,8 @@ they belong to. Anywhere else (a pipe, a file) lines are as long as they need to
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,19 +36,32 @@ UNLIMITED = 10_000  # columns of what is not a terminal
 
 
 def console(file: IO[str]) -> Console:
-    """A console on a stream: colours on a terminal unless ``NO_COLOR`` is set, plain text elsewhere."""
+    """A console on a stream: colours on a terminal unless ``NO_COLOR`` is set, plain text elsewhere.
+
+    Where nobody reads it any more, as behind ``2>&1 | head``, it falls silent: what is trained goes on.
+    """
     from rich.console import Console
 
-    made = Console(file=file, highlight=False, emoji=False, markup=False)
-    return made if made.is_terminal else Console(file=file, highlight=False, emoji=False, markup=False, width=UNLIMITED)
+    class Heard(Console):
+        def on_broken_pipe(self) -> None:  # which would end the process from within somebody's run
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+    made = Heard(file=file, highlight=False, emoji=False, markup=False)
+    return made if made.is_terminal else Heard(file=file, highlight=False, emoji=False, markup=False, width=UNLIMITED)
 
 
 def show(to: Console, *parts: RenderableType) -> None:
     """Print parts without the blanks that fill rows up to the width."""
     with to.capture() as captured:
         to.print(*parts, sep="\n")
-    to.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
-    to.file.flush()
+    try:
+        to.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+        to.file.flush()
+    except BrokenPipeError:
+        if to.file is not sys.stderr:
+            raise
+        to.on_broken_pipe()
 
 
 # comparisons ----------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -115,6 +118,19 @@ def test_a_program_is_told_what_a_value_must_be(tmp_path: Path, asked: dict[str,
     with pytest.raises(suite.UsageError) as told:
         suite.compare("digits_mlp", **{"optimizers": "adam", "results": str(tmp_path), **asked})
     assert said in str(told.value)
+
+
+def test_progress_that_nobody_reads_ends_no_run(tmp_path: Path) -> None:
+    """As behind ``2>&1 | head``."""
+    heard, told = os.pipe()
+    os.close(heard)
+    words = "compare --problems digits_mlp --optimizers sgd --initializers default --trials 2 --seeds 5 --steps 20"
+    command = [sys.executable, "-m", "suite", *words.split(), "--jobs", "1", "--results", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment, check=False)
+    os.close(told)
+    assert done.returncode == 0 and "failed" not in done.stdout
+    assert "digits_mlp: sgd lr=" in done.stdout and "is alone" in done.stdout
 
 
 def test_numbers_of_numpy_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
