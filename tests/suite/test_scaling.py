@@ -116,6 +116,7 @@ def test_growth_is_the_last_over_the_first(depths: Series) -> None:
         ["10", "20", "30", "3×"],
         ["10", "> 40", "> 40", "> 4×"],
     ]
+    assert [row[-1].value for row in steps.rows] == [3.0, 1e300]  # by which they sort: bounds last
     assert [column.name for column in final.columns[2:]] == ["depth 3", "depth 10", "depth 30"]
 
 
