@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from analysis.kernels import per_example
+from analysis.lanczos import inner_products
 from analysis.objective import CurvatureError, Objective, examples, gradients, joined
 from analysis.operators import hessian
+from analysis.reductions import Batch, lengths, part
 
-BLOCK = 32  # examples whose gradients are taken at once
+BLOCK = 32  # examples whose gradients are taken at once, at most
+NUMBERS = 1 << 22  # in these: gradients beyond the caches are had one by one as quickly
+MEMORY = 8 << 30  # bytes of gradients that are held
 
 
 @dataclass(frozen=True)
@@ -100,15 +107,19 @@ def noise(objective: Objective) -> Noise:
     count = sum(examples(chunk) for chunk in objective.chunks)
     if count < 2:
         raise CurvatureError(f"gradients: a variance needs at least 2 examples, got {count}")
-    mean = torch.zeros(objective.size, dtype=torch.float64, device=objective.device)
+    shift, total, spread = None, torch.zeros(objective.size, dtype=torch.float64, device=objective.device), 0.0
     for block in _each(objective):
-        mean += block.sum(0, dtype=torch.float64) / count
-    spread = sum(float((block.double() - mean).square().sum()) for block in _each(objective))
-    return Noise(spread / (count - 1), float(mean.square().sum()), count)
+        shift = block.mean(0, dtype=torch.float64) if shift is None else shift  # so that little cancels below
+        apart = torch.sub(block, shift)  # in float64
+        total += apart.sum(0) if len(apart) > 1 else apart[0]
+        spread += float(torch.linalg.vector_norm(apart)) ** 2
+    assert shift is not None
+    off = total / count
+    return Noise((spread - count * float(off @ off)) / (count - 1), float((shift + off).square().sum()), count)
 
 
 def minibatch_noise(
-    objective: Objective, sizes: Sequence[int], repeats: int = 100, seed: int = 0
+    objective: Objective, sizes: Sequence[int], repeats: int = 100, seed: int = 0, memory: int = MEMORY
 ) -> list[tuple[int, float]]:
     """The root mean square error of minibatch gradients around the mean over all examples, measured.
 
@@ -116,31 +127,76 @@ def minibatch_noise(
     :meth:`Noise.of_minibatch` predicts from single examples.
 
     Raises:
-        CurvatureError: a size that is not in 1 … n; as for :func:`noise`.
+        CurvatureError: a size that is not in 1 … n; the examples' gradients take more than ``memory``; as
+            for :func:`noise`.
     """
-    each = torch.cat(list(_each(objective))).double()
-    mean, generator = each.mean(0), torch.Generator().manual_seed(seed)
+    count = sum(examples(chunk) for chunk in objective.chunks)
+    need = count * objective.size * torch.finfo(objective.dtype).bits // 8
+    if need > memory:
+        raise CurvatureError(
+            f"gradients: those of {count} examples take {need / 2**30:.1f} GiB, more than the {memory / 2**30:.1f} GiB "
+            "of memory; take fewer examples, or noise(objective).of_minibatch(size), which predicts the same"
+        )
+    each = torch.cat(list(_each(objective)))
+    each -= each.mean(0, dtype=torch.float64)
+    gram, generator = inner_products(each, each), torch.Generator().manual_seed(seed)
     found = []
     for size in sizes:
-        if not 1 <= size <= len(each):
-            raise CurvatureError(f"gradients: a minibatch must be of 1 to {len(each)} examples, got {size}")
-        errors = [
-            float((each[torch.randperm(len(each), generator=generator)[:size]].mean(0) - mean).square().sum())
-            for _ in range(repeats)
-        ]
+        if not 1 <= size <= count:
+            raise CurvatureError(f"gradients: a minibatch must be of 1 to {count} examples, got {size}")
+        errors = []
+        for _ in range(repeats):
+            drawn = torch.randperm(count, generator=generator).numpy()
+            fewer = drawn[:size] if 2 * size <= count else drawn[size:]  # both sums are of one length
+            errors.append(max(0.0, float(gram[fewer][:, fewer].sum())) / size**2)
         found.append((size, math.sqrt(sum(errors) / repeats)))
     return found
 
 
 def _each(objective: Objective) -> Iterator[Tensor]:
     """Gradients of single examples, in blocks [b, D]; a penalty on θ is not part of them."""
-    losses = per_example(objective)
+    size = max(1, min(BLOCK, NUMBERS // objective.size))
+    rows = _mapped if size > 1 else _one_by_one
     for chunk in objective.chunks:
-        with objective.guarded():
-            pieces = objective.leaves()
-            leaves, values = list(pieces.values()), losses(pieces, chunk)
-            for at in range(0, len(values), BLOCK):
-                rows = [
-                    joined(gradients(value, leaves, retain_graph=True), leaves) for value in values[at : at + BLOCK]
-                ]
-                yield torch.stack(rows)
+        objective.check_divisible(partial(_loss, objective, objective.pieces), chunk)
+        if len(lengths(chunk)) != 1:
+            raise CurvatureError(f"gradients: every tensor of a batch needs as many examples, got {lengths(chunk)}")
+        for at in range(0, examples(chunk), size):
+            batch = part(chunk, at, at + size)
+            with objective.guarded():
+                try:
+                    found = rows(objective, batch)
+                except CurvatureError:
+                    raise
+                except Exception:  # vmap lacks a rule, or the model looks at values: each raises in its own way
+                    rows = _one_by_one
+                    found = rows(objective, batch)
+            yield found
+
+
+def _loss(objective: Objective, pieces: Any, batch: Batch) -> Tensor:
+    return objective.criterion_of(objective.outputs_of(pieces, batch), batch)
+
+
+def _mapped(objective: Objective, batch: Batch) -> Tensor:
+    """The gradients of a batch's examples, by vmap."""
+    leaves, form = tree_flatten(batch)
+    along = [0 if isinstance(t, Tensor) and t.dim() else None for t in leaves]
+
+    def loss(pieces: dict[str, Tensor], *example: Any) -> Tensor:
+        alone = [t if d is None else t.unsqueeze(0) for t, d in zip(example, along, strict=True)]
+        return _loss(objective, pieces, tree_unflatten(alone, form))
+
+    pieces = {name: t.detach() for name, t in objective.pieces.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*batching rule.*")  # it would loop inside
+        found = torch.vmap(torch.func.grad(loss), in_dims=(None, *along))(pieces, *leaves)
+    return torch.cat([t.flatten(1) for t in found.values()], 1)
+
+
+def _one_by_one(objective: Objective, batch: Batch) -> Tensor:
+    """The same, each from its own graph."""
+    pieces = objective.leaves()
+    leaves = list(pieces.values())
+    losses = (_loss(objective, pieces, part(batch, i, i + 1)) for i in range(examples(batch)))
+    return torch.stack([joined(gradients(loss, leaves), leaves) for loss in losses])

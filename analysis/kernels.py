@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from analysis.objective import Batch, CurvatureError, Objective, gradients
+from analysis.objective import CurvatureError, Objective, gradients
 from analysis.recorded import Recorded, agree, operations
+from analysis.reductions import Batch
 
 Parts = Sequence[Tensor | None]  # None for zeros
 WORTH = 1.0  # seconds to be won from which on another kernel is tried; building one takes about as long
@@ -59,10 +61,25 @@ class Retained:
         if not self.grads:
             return [None] * len(self.pieces)
         cotangents = [parts[i] for i in self.used]
-        return torch.autograd.grad(self.grads, self.pieces, cotangents, retain_graph=True, allow_unused=True)
+        with _told():
+            return torch.autograd.grad(self.grads, self.pieces, cotangents, retain_graph=True, allow_unused=True)
 
     def many(self, parts: Sequence[Tensor]) -> Parts:
         return mapped(self.one, parts)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say so where PyTorch has no second derivative."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "not implemented" not in str(error):
+            raise
+        raise CurvatureError(
+            f"curvature: PyTorch does not differentiate the loss twice: {error}; "
+            "make that layer of operations that it does, such as nn.Embedding and a mean for nn.EmbeddingBag"
+        ) from error
 
 
 class Linearized:
@@ -150,13 +167,20 @@ def mapped(product: Callable[[Sequence[Tensor]], Parts], parts: Sequence[Tensor]
 
 
 def per_example(objective: Objective) -> Callable[[Any, Batch], Tensor]:
-    """The losses [n] of a chunk's examples, one call of the model for all of them."""
+    """The losses [n] of a chunk's examples, one call of the model for all of them.
+
+    Raises:
+        CurvatureError: from the call, the criterion of the outputs is not made of those of single ones.
+    """
 
     def losses(pieces: Any, chunk: Batch) -> Tensor:
         def single(out: Tensor, example: Batch) -> Tensor:
             return objective.criterion_of(out.unsqueeze(0), tree_map(lambda t: t.unsqueeze(0), example))
 
-        return torch.vmap(single)(objective.outputs_of(pieces, chunk), chunk)
+        outputs = objective.outputs_of(pieces, chunk)
+        pair = outputs.detach(), chunk
+        objective.check_divisible(lambda found: objective.criterion_of(*found), pair)
+        return torch.vmap(single)(outputs, chunk)
 
     return losses
 

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.objective import CurvatureError
-from analysis.operators import Operator
+from analysis.operators import ASYMMETRY, Operator, asymmetric
 
 MEMORY = 1 << 30  # bytes of basis vectors and products
 BLOCK = 4096  # numbers summed in the operator's own precision
 CHECK = 0.05  # share of the products that looks for copies of repeated eigenvalues
-ASYMMETRY = 1e-3  # of the largest |eigenvalue|, beyond which the operator is not what it should be
 
 Vector = NDArray[np.float64]
 OnProgress = Callable[[int, int, int], None]  # products so far, pairs converged, pairs wanted
@@ -195,10 +194,7 @@ class Krylov:
             return
         self.mismatch = max(self.mismatch, float(np.abs(measured - self._known).max()))
         if self.mismatch > ASYMMETRY * self.scale:
-            raise CurvatureError(
-                "curvature: the operator is not symmetric, or gives different products for the same vector "
-                f"(they disagree by {self.mismatch / self.scale:.1e} of the largest); turn dropout and the like off"
-            )
+            raise asymmetric(self.mismatch / self.scale)
 
     def ritz(self) -> tuple[Vector, Vector, Vector]:
         """Ritz values [m], ascending, their coordinates in the basis [m, m] in columns, and residuals [m].
@@ -214,7 +210,7 @@ class Krylov:
         m, p = y.shape
         self.restarted = True
         following = self.v[m].clone()
-        gram = _products(self.v[:m], self.v[:m])  # the identity up to rounding, which would add up
+        gram = inner_products(self.v[:m], self.v[:m])  # the identity up to rounding, which would add up
         y = np.linalg.solve(np.linalg.cholesky(y.T @ gram @ y), y.T).T
         turn = torch.as_tensor(y.T, dtype=self.v.dtype, device=self.v.device)
         self.v[:p], self.w[:p] = turn @ self.v[:m], turn @ self.w[:m]
@@ -342,8 +338,8 @@ def pairs(space: Krylov, wanted: Wanted) -> tuple[Eigenpairs, Tensor]:
     ritz, y, _ = space.ritz()
     scale = float(np.abs(ritz).max(initial=0.0))
     x, ax = space.vectors(y[:, wanted.among(ritz)])
-    inverse = np.linalg.inv(np.linalg.cholesky(_products(x, x)))
-    image = inverse @ _products(x, ax) @ inverse.T
+    inverse = np.linalg.inv(np.linalg.cholesky(inner_products(x, x)))
+    image = inverse @ inner_products(x, ax) @ inverse.T
     values, turn = eigh(image)
     mix = torch.as_tensor(turn.T @ inverse, dtype=x.dtype, device=x.device)
     x, ax = mix @ x, mix @ ax
@@ -352,7 +348,7 @@ def pairs(space: Krylov, wanted: Wanted) -> tuple[Eigenpairs, Tensor]:
     return Eigenpairs(values, x, residuals, residuals <= wanted.tol * scale, scale), ax
 
 
-def _products(a: Tensor, b: Tensor) -> Vector:
+def inner_products(a: Tensor, b: Tensor) -> Vector:
     """a bᵀ of rows [k, D], summed in float64 piece by piece."""
     total = np.zeros((len(a), len(b)))
     for at in range(0, a.shape[1], 1 << 16):

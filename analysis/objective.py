@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-Batch = Any  # a tree of tensors whose first axis counts examples
+from analysis import layers
+from analysis.reductions import SAME, Batch, divisible, lengths, part, summed, unpaired
+
 Pieces = Mapping[str, Tensor]
 CHUNK = 1024  # examples in a chunk where nobody says
 
 _PARTS = "curvature: Gauss-Newton and gradient covariances need the loss in two parts, predict and criterion"
-_NOISY = (nn.modules.dropout._DropoutNd, nn.AlphaDropout)
-_NORMS = nn.modules.batchnorm._NormBase
 
 
 class CurvatureError(ValueError):
@@ -38,6 +38,7 @@ class Objective:
             it, so the chunk bounds the memory and changes nothing else.
         weights: one a chunk; for means the share of the examples in it, so that uneven
             chunks count by their size.
+        reduction: what ``loss`` does over the examples of a chunk, ``mean`` or ``sum``.
         predict, criterion: (pieces, chunk) -> outputs [n, ...] and (outputs, chunk) -> scalar, where
             the loss is made of them; Gauss-Newton and gradient covariances need this.
         fixed: pieces that are held still; ``loss`` finds them among the others.
@@ -53,6 +54,7 @@ class Objective:
     fixed: Pieces = field(default_factory=dict)
     guards: Sequence[Callable[[], Any]] = ()
     notes: tuple[str, ...] = ()
+    reduction: str = "mean"
 
     def __post_init__(self) -> None:
         if not self.pieces:
@@ -148,11 +150,17 @@ class Objective:
         """The outputs [n, ...] of the model.
 
         Raises:
-            CurvatureError: the loss was not given in two parts.
+            CurvatureError: the loss was not given in two parts, or they are something else.
         """
         if self.predict is None:
             raise CurvatureError(_PARTS)
-        return self.predict({**self.fixed, **pieces}, chunk)
+        outputs = self.predict({**self.fixed, **pieces}, chunk)
+        if not isinstance(outputs, Tensor):
+            raise CurvatureError(
+                "curvature: Gauss-Newton and gradient covariances need a model that returns one tensor, got "
+                f"{type(outputs).__name__}; wrap it in a module that returns what the loss takes"
+            )
+        return outputs
 
     def criterion_of(self, outputs: Tensor, chunk: Batch) -> Tensor:
         """The loss as a function of the outputs, a scalar; raises as :meth:`outputs_of`."""
@@ -181,11 +189,29 @@ class Objective:
         """Raise a CurvatureError if two evaluations at this point differ, as with dropout."""
         with self.guarded(), torch.no_grad():
             first, second = (float(self.value_of(self.pieces, self.chunks[0])) for _ in range(2))
-        if abs(first - second) > 1e-4 * max(abs(first), abs(second)):
+        if abs(first - second) > SAME * max(abs(first), abs(second)):
             raise CurvatureError(
                 f"curvature: the loss is random, {first:g} and {second:g} at the same point; "
                 "turn dropout and the like off (module.eval())"
             )
+
+    def check_divisible(self, function: Callable[[Batch], Any] | None = None, batch: Batch = None) -> None:
+        """Raise a CurvatureError if the loss of a chunk is not the mean, or sum, of its parts'.
+
+        Args:
+            function, batch: to be looked at in place of the loss and all chunks.
+        """
+        loss = function or (lambda chunk: self.loss_of(self.pieces, chunk))
+        for chunk in self.chunks if batch is None else [batch]:
+            with self.guarded():
+                apart = divisible(loss, chunk, self.reduction)
+            if apart is not None:
+                raise CurvatureError(
+                    f"curvature: the loss of a batch, {apart[0]:.6g}, is not the {self.reduction} of its examples', "
+                    f"{apart[1]:.6g} by halves, so chunks would change it; let loss be a module that says how it "
+                    "reduces, such as nn.CrossEntropyLoss(ignore_index=0), or a sum over examples with "
+                    "reduction='sum', or give all data in one chunk"
+                )
 
 
 def gradients(output: Tensor, pieces: Sequence[Tensor], **options: Any) -> list[Tensor | None]:
@@ -237,10 +263,14 @@ def of_function(
         return call
 
     chunks, weights = ((None,), (1.0,)) if data is None else chunked(data, chunk, reduction)
+    guards, notes = layers.guards()
+    parts = adapted(predict) if predict is not None else None, criterion
     made = Objective(
-        adapted(loss), pieces, chunks, weights, adapted(predict) if predict is not None else None, criterion
-    )
+        adapted(loss), pieces, chunks, weights, *parts, guards=guards, notes=notes, reduction=reduction
+    )  # fmt: skip
     made.check_repeatable()
+    if len(chunks) > 1:
+        made.check_divisible()
     return made
 
 
@@ -254,15 +284,20 @@ def of_module(
 ) -> Objective:
     """``loss(module(x), y)`` over data of (x, y), by the parameters that require gradients.
 
-    The module keeps its mode, gradients, buffers and the random state.
+    The module keeps its mode, gradients, buffers and the random state. Batches are moved to its device
+    one by one.
 
     Args:
-        data: (x, y) as tensors, cut into chunks; or an iterable of such pairs, a DataLoader for example.
-        reduction: what ``loss`` does over a batch; taken from ``loss.reduction`` where it has one.
+        loss: a module such as ``nn.CrossEntropyLoss`` whose ``reduction`` is a mean is summed over all examples
+            and divided once, so class weights and ignored targets count as in one batch; a function must be
+            the mean, or the sum, over the examples.
+        data: (x, y), cut into chunks, y a tensor and x one or a tree of them, such as a dictionary that the module
+            takes; or an iterable of such pairs, a DataLoader for example.
+        reduction: what ``loss`` does over a batch, ``mean`` or ``sum``; taken from ``loss.reduction`` where it has one.
 
     Raises:
         CurvatureError: dropout or batch statistics are on, so the loss is no function of θ; it is no module, or
-            there are no targets.
+            there are no targets; the loss of a batch is not made of its examples'.
     """
     if not isinstance(module, nn.Module):
         raise CurvatureError(f"curvature: a module must be a torch.nn.Module, got {type(module).__name__}")
@@ -271,23 +306,49 @@ def of_module(
         raise CurvatureError(
             f"curvature: data must be (x, y), or an iterable of such pairs, got a tensor of shape {shape}"
         )
-    _refuse_randomness(module)
-    chunks, weights = chunked(data, chunk, reduction or str(getattr(loss, "reduction", "mean")))
+    why = layers.refused(module)
+    if why is not None:
+        raise CurvatureError(f"curvature: {why}")
+    total = summed(loss) if reduction in (None, "mean") else None
+    how = reduction or ("mean" if total is not None else str(getattr(loss, "reduction", "mean")))
+    chunks, weights = chunked(data, chunk, how)
+    got = next(filter(None, map(unpaired, chunks)), None)
+    if got is not None:
+        raise CurvatureError(
+            f"curvature: a batch must be a pair (x, y), of which the module gets x and the loss y, got {got}; "
+            "pairs such as (batch, batch['labels']) will do for a module that takes a dictionary"
+        )
     named = dict(module.named_parameters())
     pieces = {name: p for name, p in named.items() if p.requires_grad}
     fixed = {name: p.detach() for name, p in named.items() if not p.requires_grad}
-    buffers = dict(module.named_buffers())
+
+    def here(tree: Batch) -> Batch:
+        device = next(iter(named.values())).device
+        return tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, tree)
 
     def predict(found: Pieces, batch: Batch) -> Tensor:
-        return torch.func.functional_call(module, {**buffers, **found}, (batch[0],))
+        buffers = {name: b.clone() for name, b in module.named_buffers()}  # some layers write into them
+        return torch.func.functional_call(module, {**buffers, **found}, (here(batch[0]),))
 
-    def whole(found: Pieces, batch: Batch) -> Tensor:
-        return loss(predict(found, batch), batch[1])
+    def made(criterion: Callable[[Any, Batch], Tensor]) -> Objective:
+        def whole(found: Pieces, batch: Batch) -> Tensor:
+            return criterion(predict(found, batch), batch)
 
-    guards, notes = _twice_differentiable(module)
-    made = Objective(whole, pieces, chunks, weights, predict, lambda out, b: loss(out, b[1]), fixed, guards, notes)
-    made.check_repeatable()
-    return made
+        guards, notes = layers.guards(module)
+        return Objective(whole, pieces, chunks, weights, predict, criterion, fixed, guards, notes, how)
+
+    found = made(lambda outputs, batch: loss(outputs, here(batch[1])))
+    divisors = None
+    if total is not None:
+        with found.guarded(), torch.no_grad():
+            divisors = total.divisors((predict({**fixed, **pieces}, chunk), here(chunk[1])) for chunk in chunks)
+    if total is not None and divisors is not None:
+        each = sum(examples(c) for c in chunks) / math.fsum(divisors)  # of a mean over examples, whatever it counts
+        found = made(lambda outputs, batch: total(outputs, here(batch[1])) * (each / examples(batch)))
+    found.check_repeatable()
+    if divisors is None and len(chunks) > 1:
+        found.check_divisible()
+    return found
 
 
 def chunked(data: Any, chunk: int | None = None, reduction: str = "mean") -> tuple[list[Batch], list[float]]:
@@ -300,16 +361,18 @@ def chunked(data: Any, chunk: int | None = None, reduction: str = "mean") -> tup
         raise CurvatureError(f"curvature: reduction must be mean or sum, got {reduction!r}")
     if isinstance(data, Tensor):
         data = (data,)
-    if isinstance(data, tuple) and all(isinstance(t, Tensor) for t in data):
-        lengths = {len(t) for t in data}
-        if len(lengths) != 1:
-            raise CurvatureError(f"curvature: every tensor of the data needs as many examples, got {lengths}")
-        size = chunk or CHUNK
+    if isinstance(data, Mapping) or (isinstance(data, tuple) and data and isinstance(data[-1], Tensor)):
+        found = lengths(data)
+        if len(found) != 1:
+            raise CurvatureError(f"curvature: every tensor of the data needs as many examples, got {found}")
+        size = CHUNK if chunk is None else chunk
         if size < 1:
             raise CurvatureError(f"curvature: chunk must be >= 1, got {chunk}")
-        chunks: list[Batch] = [tuple(t[at : at + size] for t in data) for at in range(0, lengths.pop(), size)]
+        count = found.pop()
+        chunks: list[Batch] = [part(data, at, min(at + size, count)) for at in range(0, count, size)]
     else:
-        chunks = list(data)
+        with torch.random.fork_rng([]):  # a DataLoader draws a seed, whether it shuffles or not
+            chunks = list(data)
     counts = [examples(c) for c in chunks]
     if not sum(counts):
         raise CurvatureError("curvature: the data hold no examples")
@@ -322,31 +385,3 @@ def examples(batch: Batch) -> int:
     if first is None or first.dim() == 0:
         raise CurvatureError("curvature: a batch must hold a tensor whose first axis counts examples")
     return len(first)
-
-
-def _refuse_randomness(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        if not part.training:
-            continue
-        what = f"{name or 'the module'} ({type(part).__name__})"
-        if isinstance(part, _NOISY) and part.p > 0:
-            raise CurvatureError(f"curvature: {what} drops units at random in training mode; call module.eval() first")
-        if isinstance(part, nn.RNNBase) and part.dropout > 0:
-            raise CurvatureError(f"curvature: {what} drops states at random in training mode; call module.eval() first")
-        if isinstance(part, _NORMS) and not isinstance(part, nn.modules.instancenorm._InstanceNorm):
-            raise CurvatureError(
-                f"curvature: {what} normalizes by the batch in training mode, so the loss depends on the chunks; "
-                "call module.eval() first"
-            )
-
-
-def _twice_differentiable(module: nn.Module) -> tuple[list[Callable[[], Any]], tuple[str, ...]]:
-    """Contexts in which every layer differentiates twice, and what to say of them."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    guards: list[Callable[[], Any]] = [lambda: sdpa_kernel(SDPBackend.MATH)]  # fused attention does so only once
-    notes: tuple[str, ...] = ()
-    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-        guards.append(lambda: torch.backends.cudnn.flags(enabled=False))
-        notes = ("recurrent layers run without cuDNN, which does not differentiate them twice",)
-    return guards, notes

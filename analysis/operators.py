@@ -16,9 +16,20 @@ import torch
 from torch import Tensor
 
 from analysis.kernels import Kernel, Parts, gauss_newton_kernel, hessian_kernel, per_example
-from analysis.objective import Batch, CurvatureError, Objective, gradients, joined
+from analysis.objective import CurvatureError, Objective, examples, gradients, joined
+from analysis.reductions import Batch
 
 MEMORY = 2 << 30  # bytes of graphs that are kept
+ASYMMETRY = 1e-3  # of the largest, beyond which an operator is not what it should be
+
+
+def asymmetric(apart: float) -> CurvatureError:
+    """What to say where entries that should be equal are so far apart, relative to the largest."""
+    return CurvatureError(
+        "curvature: the operator is not symmetric, or gives different products for the same vector "
+        f"(they disagree by {apart:.1e} of the largest); turn dropout and the like off, and see whether "
+        "torch.autograd.gradgradcheck accepts what the model is made of"
+    )
 
 
 class Operator:
@@ -72,12 +83,19 @@ class Operator:
         return self.apply(other.T.contiguous()).T
 
     def dense(self) -> Tensor:
-        """The matrix [D, D], by D products in blocks, made symmetric."""
+        """The matrix [D, D], by D products in blocks, made symmetric.
+
+        Raises:
+            CurvatureError: it is not so but for rounding.
+        """
         rows = torch.empty(self.size, self.size, dtype=self.dtype, device=self.device)
         for at in range(0, self.size, 32):
             block = torch.zeros(min(32, self.size - at), self.size, dtype=self.dtype, device=self.device)
             block[torch.arange(len(block)), at + torch.arange(len(block))] = 1
             rows[at : at + len(block)] = self.apply(block)
+        apart, scale = float((rows - rows.T).abs().max()), float(rows.abs().max())
+        if apart > ASYMMETRY * scale:
+            raise asymmetric(apart / scale)
         return (rows + rows.T) / 2
 
     def to_scipy(self) -> Any:
@@ -153,10 +171,17 @@ def gradient_covariance(objective: Objective, *, centered: bool = True, memory: 
     Args:
         centered: without ḡḡᵀ it is the second moment, also called the empirical Fisher matrix.
 
-    The criterion must be a mean over examples. Products go through the examples' losses
+    Of a loss that is a sum over examples they are those of its terms, so ∇L is n times their mean.
+    Products go through the examples' losses
     (outputs sᵢ of a Gauss-Newton matrix with H = I/n), so no gᵢ is formed.
     """
-    losses = replace(objective, predict=per_example(objective), criterion=lambda s, _: 0.5 * s.square().mean())
+    counts = [examples(chunk) for chunk in objective.chunks]
+    losses = replace(
+        objective,
+        predict=per_example(objective),
+        criterion=lambda s, _: 0.5 * s.square().mean(),
+        weights=[count / sum(counts) for count in counts],
+    )
     second = gauss_newton(losses, memory=memory)
     if not centered:
         return second

@@ -11,6 +11,7 @@ from torch import nn
 
 from analysis.gradients import Slope, cosine, minibatch_noise, noise, norms, slope
 from analysis.objective import CurvatureError, of_function, of_module
+from analysis.operators import gradient_covariance
 
 
 def draw(*shape, seed=0):
@@ -35,6 +36,13 @@ def net():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 3)).double()
     return of_module(module, nn.CrossEntropyLoss(), (draw(30, 6), draw(30, 3).argmax(1)), chunk=11)
+
+
+class Looks(nn.Module):
+    """A layer that looks at values, which vmap does not allow."""
+
+    def forward(self, x):
+        return x if bool((x > -2).all()) else -x
 
 
 def test_the_slope_of_a_quadratic():
@@ -118,3 +126,44 @@ def test_degenerate_gradients():
 def test_what_is_no_module_or_has_no_targets_is_said(module, data, words):
     with pytest.raises(CurvatureError, match=words):
         of_module(module, torch.nn.MSELoss(), data)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 3)),
+        nn.Sequential(nn.Linear(6, 7), nn.Tanh(), Looks(), nn.Linear(7, 3)),
+    ],
+    ids=["mapped", "one by one"],
+)
+def test_noise_where_classes_have_weights_is_that_of_their_shares_of_the_loss(module):
+    """L = Σᵢ w(yᵢ) ℓᵢ / Σⱼ w(yⱼ), so the gradients whose mean ∇L is are those of n w(yᵢ) ℓᵢ / Σⱼ w(yⱼ)."""
+    x, y, weight = draw(30, 6), draw(30, 3).argmax(1), torch.tensor([1.0, 5.0, 0.2]).double()
+    made = of_module(module.double(), nn.CrossEntropyLoss(weight=weight), (x, y), chunk=11)
+    ones = [of_module(module, nn.CrossEntropyLoss(), (x[i : i + 1], y[i : i + 1])).gradient() for i in range(30)]
+    each = 30 * (weight[y] / weight[y].sum())[:, None] * torch.stack(ones)
+    torch.testing.assert_close(made.gradient(), each.mean(0))
+    assert noise(made).variance == pytest.approx(float(torch.cov(each.T).trace()), rel=1e-10)
+    covariance = torch.cov(each.T, correction=0)
+    torch.testing.assert_close(gradient_covariance(made).dense(), covariance, rtol=1e-9, atol=1e-12)
+    for size, measured in minibatch_noise(made, (1, 20, 30), repeats=2000):
+        assert measured == pytest.approx(noise(made).of_minibatch(size, 30), rel=0.05, abs=1e-12)
+
+
+def test_the_covariance_of_a_sum_does_not_depend_on_chunks():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 3)).double()
+    data = draw(30, 6), draw(30, 3).argmax(1)
+    whole, chunked, mean = (
+        of_module(module, nn.CrossEntropyLoss(reduction=how), data, chunk=chunk)
+        for how, chunk in (("sum", None), ("sum", 11), ("mean", 11))
+    )
+    expected = gradient_covariance(mean).dense()
+    for made in (whole, chunked):
+        torch.testing.assert_close(gradient_covariance(made).dense(), expected)
+        assert noise(made).variance == pytest.approx(noise(mean).variance)
+
+
+def test_gradients_that_take_too_much_memory_are_refused():
+    with pytest.raises(CurvatureError, match=r"those of 40 examples take .* more than the 0.0 GiB of memory"):
+        minibatch_noise(least_squares()[0], (4,), memory=1000)
