@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -67,12 +68,21 @@ def _by_eigenvalues(
 def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues [n] and eigenvectors [n, n] of a symmetric matrix, as ``torch.linalg.eigh`` gives them.
 
-    Entries below ε² of the largest, ε the type's precision, count as 0: LAPACK's iteration fails to converge
-    on some matrices with subnormal ones, as nets have that are sure of an example.
+    LAPACK's iteration fails to converge on some matrices whose entries are of very different sizes, as nets have that
+    are sure of an example, or are far off; in single precision more often. So entries below ε² of the largest, ε the
+    type's precision, count as 0, and what fails in float32, or gives what is no number, is done in float64, as small
+    matrices are at once.
     """
     sizes = matrix.abs()
     largest = sizes.max() if len(matrix) else 0.0
-    return torch.linalg.eigh(matrix.where(sizes >= torch.finfo(matrix.dtype).eps ** 2 * largest, 0.0))
+    matrix = matrix.where(sizes >= torch.finfo(matrix.dtype).eps ** 2 * largest, 0.0)
+    if len(matrix) > SMALL:
+        with suppress(RuntimeError):  # which torch.linalg.LinAlgError is
+            values, vectors = torch.linalg.eigh(matrix)
+            if values.isfinite().all() and vectors.isfinite().all():
+                return values, vectors
+    values, vectors = torch.linalg.eigh(matrix.double())
+    return values.to(matrix.dtype), vectors.to(matrix.dtype)
 
 
 def flatness(dtype: torch.dtype) -> float:

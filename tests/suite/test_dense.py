@@ -98,3 +98,24 @@ def test_matrices_with_subnormal_numbers_have_eigenvalues(n):
     torch.testing.assert_close(vectors @ vectors.mT, torch.eye(n), atol=1e-5, rtol=0)
     wanted = by_eigenvalues(matrix.double().numpy(), g.double().numpy(), lambda values: np.abs(values) + 0.1)
     np.testing.assert_allclose(solved(matrix, g, 0.1, _folded).numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [64, 100])
+@pytest.mark.parametrize("outcome", ["raises", "gives no numbers"])
+def test_what_single_precision_cannot_do_is_done_in_double(n, outcome, monkeypatch):
+    """As some Hessians far from any minimum ask for, with entries from 1e17 to 1e31."""
+    plain = torch.linalg.eigh
+
+    def eigh(matrix):
+        if matrix.dtype == torch.float64:
+            return plain(matrix)
+        if outcome == "raises":
+            raise torch.linalg.LinAlgError("failed to converge")
+        return [torch.full_like(t, torch.nan) for t in plain(matrix)]
+
+    monkeypatch.setattr(torch.linalg, "eigh", eigh)
+    matrix, _ = symmetric(np.linspace(-1, 2, n), 0, 0)
+    values, vectors = _dense.eigen(torch.tensor(matrix, dtype=torch.float32))
+    assert values.dtype == vectors.dtype == torch.float32
+    np.testing.assert_allclose(values.numpy(), np.linspace(-1, 2, n), atol=1e-6)
+    np.testing.assert_allclose((vectors * values @ vectors.mT).numpy(), matrix, atol=1e-5)
