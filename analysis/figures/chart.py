@@ -16,6 +16,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
+from zlib import crc32
 
 from analysis.figures.places import Axis, Mark, Place, Points, along, places
 from analysis.figures.slim import slim
@@ -147,8 +148,12 @@ class Chart:
         return path
 
     def svg(self, theme: Theme = LIGHT) -> str:
-        """The whole figure, with its title, as the text of an SVG file; a browser names the line that is pointed at."""
+        """The whole figure, with its title, as the text of an SVG file; a browser names the line that is pointed at.
+
+        Notebooks put the SVG of all their cells into one page, so its identities are no other figure's.
+        """
         text = slim(self._rendered("svg", theme, True)[0].decode())
+        text = _identified(text, f"i{crc32(text.encode()):08x}-")
         titles = [f"<title>{escape(name)}</title>" for name in self.palette]
         text = re.sub(r' data-s="(\d+)">', lambda found: found[0] + titles[int(found[1])], text)
         return '<?xml version="1.0" encoding="utf-8"?>\n' + text
@@ -160,8 +165,7 @@ class Chart:
             prefix: of the identities within the SVG, which must differ between the figures of a page.
         """
         data, marks, points = self._rendered("svg", LIGHT, False)
-        text = slim(data.decode())
-        text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", text)
+        text = _identified(slim(data.decode()), prefix)
         for role, colour in LIGHT.roles.items():
             text = text.replace(colour, f"var(--{role})")
         text = re.sub(r"font:([\d.]+)px [^;\"]*", r"font-size:\1px", text)  # matplotlib 3.10 and before
@@ -204,6 +208,11 @@ class Chart:
         if titled:
             _name_behind(figure, panels)
         return figure, panels
+
+
+def _identified(svg: str, prefix: str) -> str:
+    """The SVG with a prefix before each identity and wherever it is named."""
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
 
 
 def _name_behind(figure: Figure, panels: Sequence[Panel]) -> None:

@@ -112,3 +112,13 @@ def test_the_key_of_bars_is_within_the_figure_beside_long_names() -> None:
     width = float(re.findall(r'viewBox="0 0 ([\d.]+)', svg)[0])
     ((at, said),) = re.findall(r'<text[^>]*(?: x="|translate\()([\d.]+)[^>]*>(update[^<]*)</text>', svg)
     assert float(at) + 4.4 * len(said) < width
+
+
+def test_no_two_figures_of_a_notebook_share_an_identity() -> None:
+    """Its page has the SVG of all: what one clips, or draws again, must not be taken from another."""
+    texts = [chart.svg() for chart in (lines(3), lines(4), lines(20, ["n1"]), beside("b", "", [lines(3), lines(4)]))]
+    ids = [set(re.findall(r' id="([^"]+)"', text)) for text in texts]
+    assert all(ids) and len(set.union(*ids)) == sum(map(len, ids))
+    for text, own in zip(texts, ids, strict=True):
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) == own
+    assert lines(3).svg() == texts[0]
