@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
-DEALS = 999  # at least: the first of them give sₖ too
+DEALS = 999  # at least
+FIRST = 200  # of them, or more, give sₖ
 NUMBERS = 4_000_000  # that are alive at once, roughly
 
 
@@ -95,7 +96,7 @@ def _deals(n: int, m: int, count: int, pairs: int, seed: int) -> Iterator[Array]
     """What n + m values in order count in the lead of n of them over the others, in blocks [n + m, deals, K]."""
     random, most = np.random.default_rng(seed), min(n, m)
     of_first, of_second = best_weights(n, most), best_weights(m, most)
-    block = max(DEALS, NUMBERS // (most * (pairs + n + m)))
+    block = max(FIRST, NUMBERS // (most * (pairs + n + m)))
     for done in range(0, count, block):
         mine = n > np.argsort(random.random((min(block, count - done), n + m)), axis=1).T
         first, second = np.cumsum(mine, axis=0) - 1, np.cumsum(~mine, axis=0) - 1
