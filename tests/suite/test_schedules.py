@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 
@@ -82,6 +83,24 @@ lr_scheduler = torch.optim.lr_scheduler
 )
 def test_as_torch(spec, make):
     assert values(spec) == pytest.approx(torchs(make), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "same"),
+    [
+        ("step", lr_scheduler.StepLR, {"factor": "gamma"}),
+        ("multistep", lr_scheduler.MultiStepLR, {"factor": "gamma"}),
+        (
+            "reduce_on_plateau",
+            lr_scheduler.ReduceLROnPlateau,
+            {name: name for name in ("factor", "patience", "threshold", "cooldown")},
+        ),
+    ],
+)
+def test_what_is_left_out_is_as_torch_has_it(name, theirs, same):
+    defaults = inspect.signature(theirs).parameters
+    own = {parameter.name: parameter.default for parameter in schedule.find(name).parameters}
+    assert {mine: own[mine] for mine in same} == {mine: defaults[other].default for mine, other in same.items()}
 
 
 def test_cosine_as_torch_within_its_period():
