@@ -82,6 +82,10 @@ def _random(part: nn.Module) -> str | None:
     return None
 
 
+def _compiled(part: nn.Module) -> bool:
+    return hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+
+
 def guards(module: nn.Module | None = None) -> tuple[list[Callable[[], Any]], tuple[str, ...]]:
     """Contexts in which every layer differentiates twice, and what to say of them."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -91,4 +95,7 @@ def guards(module: nn.Module | None = None) -> tuple[list[Callable[[], Any]], tu
     if module is not None and any(isinstance(part, nn.RNNBase) for part in module.modules()):
         found.append(lambda: torch.backends.cudnn.flags(enabled=False))
         notes = ("recurrent layers run without cuDNN, which does not differentiate them twice",)
+    if module is not None and any(_compiled(part) for part in module.modules()):
+        found.append(lambda: torch.compiler.set_stance("force_eager"))
+        notes += ("compiled layers run uncompiled, since torch.compile does not differentiate twice",)
     return found, notes

@@ -84,8 +84,8 @@ def spectrum(
         on_progress: told what is being done, now and then.
 
     Raises:
-        CurvatureError: a product is not finite; the operator is not symmetric or not repeatable; a
-            setting is out of range.
+        CurvatureError: a product is not finite, or in half precision; the operator is not symmetric or not
+            repeatable; a setting is out of range.
 
     Sources: Wu & Simon 2000, *Thick-restart Lanczos*; Parlett 1998, *The symmetric eigenvalue
     problem*, section 6.9 (twice is enough); for the density ``analysis.density``.
@@ -97,6 +97,11 @@ def spectrum(
             raise CurvatureError(f"curvature: {name} must be >= 1, got {value}")
     if method not in ("auto", "dense", "lanczos"):
         raise CurvatureError(f"curvature: method must be auto, dense or lanczos, got {method!r}")
+    if found.dtype not in (torch.float32, torch.float64):
+        raise CurvatureError(
+            f"curvature: a spectrum needs products in float32 or float64, got {found.dtype}, in which vectors are "
+            "hardly orthogonal; convert the model (module.float()) and the data"
+        )
     before = found.products
     small = found.size <= SMALL or (density and found.size <= min(DENSE, probes * steps))
     small |= found.size <= DENSE and 4 * max(top + bottom, magnitude) >= found.size
@@ -173,12 +178,14 @@ class _Search:
         # a density needs a random start, for a mean over such is what it is; the smallest gain nothing by the lead
         lead = None if probes or self.wanted.bottom else matrix.lead
         space = Krylov(matrix, self.capacity, self.seed, lead=lead)
-        steps = min(steps, space.capacity)
-        pairs = iterate(space, self.wanted, self.most, steps if probes else 0, self._told)
+        kept = min(steps, space.capacity)
+        pairs = iterate(space, self.wanted, self.most, kept if probes else 0, self._told)
         notes = []
+        if probes and kept < min(steps, space.free):
+            notes.append(f"the density took {kept} steps a probe, not {steps}: memory holds no more vectors")
         if space.mismatch > self.wanted.tol * space.scale:
             notes.append(f"products are symmetric only to {space.mismatch / space.scale:.0e} of the largest")
-        density = self._density(space, probes, steps) if probes else None
+        density = self._density(space, probes, kept) if probes else None
         return Spectrum(matrix.size, *_ends(pairs, self.wanted), density, None, 0, "lanczos", tuple(notes))
 
     def _told(self, products: int, converged: int, wanted: int) -> None:

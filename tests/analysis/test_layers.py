@@ -70,6 +70,19 @@ def test_a_function_may_attend():
     torch.testing.assert_close(hessian(made) @ v, change, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_compiled_module_runs_uncompiled_with_a_note(whole):
+    module, data = drawn("hardsigmoid")
+    truth = hessian(of_module(module, nn.CrossEntropyLoss(), data)).dense()
+    if whole:
+        module = torch.compile(module, backend="aot_eager")
+    else:
+        module[0].compile(backend="aot_eager")
+    made = of_module(module, nn.CrossEntropyLoss(), data)
+    assert made.notes == ("compiled layers run uncompiled, since torch.compile does not differentiate twice",)
+    torch.testing.assert_close(hessian(made).dense(), truth)
+
+
 def test_a_layer_without_second_derivative_is_told():
     module = nn.Sequential(nn.EmbeddingBag(12, 4), nn.Tanh(), nn.Linear(4, 3))
     made = of_module(module, nn.CrossEntropyLoss(), (torch.randint(12, (6, 5)), torch.arange(6) % 3))

@@ -254,6 +254,21 @@ def test_operators_that_are_not_what_they_should_be_are_told():
         spectrum(Operator(lambda v: v @ skew, 500), method="lanczos")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype):
+    with pytest.raises(CurvatureError, match=r"needs products in float32 or float64, got torch.*float16"):
+        spectrum(Operator(lambda v: 2 * v, 500, dtype), top=2)
+
+
+def test_a_density_of_fewer_steps_than_asked_for_says_so():
+    matrix = with_eigenvalues(np.linspace(1, 2, 500))
+    few = spectrum(matrix, top=2, density=True, probes=2, steps=60, basis=20, method="lanczos")
+    assert few.notes == ("the density took 20 steps a probe, not 60: memory holds no more vectors",)
+    assert spectrum(matrix, top=2, density=True, probes=2, steps=60, method="lanczos").notes == ()
+    everything = spectrum(matrix[:30, :30].diag().diag(), top=2, density=True, probes=2, steps=60, method="lanczos")
+    assert everything.notes == ()
+
+
 def test_a_search_that_may_not_take_enough_products_says_so():
     values = np.linspace(0, 1, 2000)
     found = spectrum(torch.diag(torch.from_numpy(values)), top=5, most=30)
