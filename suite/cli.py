@@ -255,7 +255,9 @@ def spectrum(**options: Any) -> None:
 def trace(**options: Any) -> None:
     """Measure along the training of OPTIMIZER on PROBLEM: gradient norms, curvature, noise, units.
 
-    Figure 8.1 of Deep Learning: trace mnist_2c2d sgd --figure fig.svg
+    \b
+    Figure 8.1 of Deep Learning, in which gradients grow while the error falls:
+      trace cifar10_3c3d momentum --epochs 2 --eval-every 100 --figure fig.svg
     """
     from suite.trace_command import trace
 

@@ -29,7 +29,7 @@ def set_scale(axis: Axes, which: Literal["x", "y"], values: ArrayLike, scale: Sc
     target = getattr(axis, f"{which}axis")
     if log:
         decades = np.log10(finite.max() / finite.min()) if len(finite) else 1.0
-        subs = (1.0,) if decades > 1.4 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+        subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
         target.set_major_locator(LogLocator(subs=subs, numticks=6))
         target.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         target.set_minor_locator(NullLocator())

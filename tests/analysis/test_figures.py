@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from analysis import figures
 from analysis.figures import DARK, LIGHT, Chart, Palette, Theme
+from analysis.figures.axes import set_scale
 from analysis.figures.labels import spread
 from analysis.figures.slim import slim
 from analysis.figures.style import spans_decades
@@ -406,3 +408,14 @@ def test_durations_and_plain_numbers() -> None:
     assert [duration(s) for s in (0.9997, 1234.5)] == ["1,000 ms", "1,234 s"]
     assert [three(v) for v in (0.00332, 84.13, 999.6, 9644.0)] == ["0.00332", "84.1", "1,000", "9,644"]
     assert [plain(v) for v in (100.0, 0.25, 7, "x")] == ["100", "0.2500", "7", "x"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0188, 0.94), (0.26, 11), (1.1, 9.8), (1e-6, 1), (0.02, 1.9)])
+def test_a_logarithmic_axis_has_numbers_to_read_values_by(low: float, high: float) -> None:
+    figure = Figure()
+    axis = figure.add_subplot()
+    axis.plot([0, 1], [low, high])
+    assert set_scale(axis, "y", [low, high], "log")
+    bottom, top = axis.get_ylim()
+    seen = [tick for tick in axis.yaxis.get_major_locator()() if bottom <= tick <= top]
+    assert 3 <= len(seen) <= 8
