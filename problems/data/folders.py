@@ -123,7 +123,7 @@ def _unpacked_once(path: Path) -> bytes:
 
 def damaged(path: Path, what: str) -> DataDamaged:
     """The error that a file is not what it should be."""
-    return DataDamaged(f"{path}: {what}; delete or replace this file")
+    return DataDamaged(f"{path}: {what}; correct the file, or delete it where it was fetched, to fetch it anew")
 
 
 def missing(name: str, files: Sequence[str], places: Sequence[str], why: str) -> DataMissing:
