@@ -77,7 +77,8 @@ def spectrum(
         density: also the spectral density; its first probe is the run that finds the pairs.
         probes, steps: of the density; it takes about probes × steps products.
         basis: vectors held before the space is restarted; by default as many as ``memory`` (bytes)
-            allows, up to 1000. Each counts twice, for its product is held too.
+            allows, up to 1000. Each counts twice, for its product is held too. Twice as many as there are pairs
+            wanted and five are held in any case; a note says if that is more than ``memory``.
         most: products after which a search ends unfinished.
         method: ``lanczos``, ``dense`` (all D eigenvalues, by D products), or ``auto``: dense for D
             up to 256, or up to 4096 where the density would take as many products or a quarter of all is wanted.
@@ -170,6 +171,7 @@ class _Search:
     ) -> None:
         self.matrix, self.wanted, self.most, self.seed = matrix, wanted, most, seed
         self.capacity = _capacity(matrix, wanted.count, basis, memory)
+        self.beyond = 0 if basis is not None else max(0, self.capacity * _width(matrix) - memory)  # bytes
         self.say = on_progress
 
     def run(self, probes: int, steps: int) -> Spectrum:
@@ -181,6 +183,9 @@ class _Search:
         kept = min(steps, space.capacity)
         pairs = iterate(space, self.wanted, self.most, kept if probes else 0, self._told)
         notes = []
+        if self.beyond and (space.restarted or space.count == self.capacity):
+            held = self.capacity * _width(matrix) / 2**30
+            notes.append(f"{self.capacity} vectors and their products took {held:.2g} GiB; fewer pairs take less")
         if probes and kept < min(steps, space.free):
             notes.append(f"the density took {kept} steps a probe, not {steps}: memory holds no more vectors")
         if space.mismatch > self.wanted.tol * space.scale:
@@ -226,5 +231,9 @@ def _capacity(matrix: Operator, wanted: int, basis: int | None, memory: int) -> 
     least = wanted + 5
     if basis is not None and basis < least:
         raise CurvatureError(f"curvature: basis must be at least {least}, five more than the pairs wanted, got {basis}")
-    width = 2 * matrix.size * torch.empty(0, dtype=matrix.dtype).element_size()
-    return basis if basis is not None else max(2 * least, min(1000, memory // width))
+    return basis if basis is not None else max(2 * least, min(1000, memory // _width(matrix)))
+
+
+def _width(matrix: Operator) -> int:
+    """Bytes of a vector and its product."""
+    return 2 * matrix.size * matrix.dtype.itemsize

@@ -269,6 +269,15 @@ def test_a_density_of_fewer_steps_than_asked_for_says_so():
     assert everything.notes == ()
 
 
+def test_more_memory_than_was_given_is_told():
+    """For ten pairs thirty vectors of 3,000 numbers and their products are held, 1.44 MB in float64."""
+    matrix = torch.diag(torch.linspace(0, 1, 3000, dtype=torch.float64) ** 8)
+    told = "30 vectors and their products took 0.0013 GiB; fewer pairs take less"
+    assert told in spectrum(matrix, top=10, memory=1_400_000, most=60).notes
+    assert told not in spectrum(matrix, top=10, memory=1_450_000, most=60).notes
+    assert told not in spectrum(matrix, top=10, memory=1_400_000, basis=30, most=60).notes
+
+
 def test_a_search_that_may_not_take_enough_products_says_so():
     values = np.linspace(0, 1, 2000)
     found = spectrum(torch.diag(torch.from_numpy(values)), top=5, most=30)
