@@ -142,7 +142,6 @@ def test_layers_of_the_suite_differentiate_twice_in_blocks(name):
         (["digits_mlp", "--figure", "a.txt"], "figure must end in .svg"),
         (["digits_mlp", "--split", "dev"], "no split 'dev'; it has train, valid, test"),
         (["digits_mlp", "--examples", "9999"], r"examples must be in \[0, 1197\], got 9999"),
-        (["digits_mlp", "--tol", "0"], "tol must be > 0"),
         (["digits_mlp", "sgd(lr=1e30)", "--at", "20", "--batch-size", "64"], "diverged before step"),
     ],
 )
@@ -153,6 +152,12 @@ def test_mistakes_end_in_one_message(words, message):
     assert done.exit_code == 2, done.output
     assert re.search(message, done.stderr)
     assert done.stderr.count("\n") == 1
+
+
+def test_a_tolerance_of_nothing_is_out_of_range():
+    done = CliRunner().invoke(cli, ["spectrum", "digits_mlp", "--tol", "0"])
+    assert done.exit_code == 2
+    assert "'--tol': 0.0 is not in the range x>0" in done.stderr
 
 
 def test_log_spaced_steps():
