@@ -62,7 +62,7 @@ def test_lanes_whose_kernels_are_captured_take_the_same_steps(text, monkeypatch)
 def test_the_parts_of_recorded_steps_are_timed_behind_a_delay(there):
     found = cost.measure("digits_mlp", "adam", seconds=0.3)
     assert StandIn.delays >= 2 + cost.FEW and found.memory == 4000
-    assert found.replayed is not None and 0 < found.replayed < 2 * found.seconds
+    assert found.replayed is not None and found.replayed > 0
     parts = sum(found.parts.values())
     assert StandIn.pause > parts > 0  # no delay is part of a step
     assert found.calls == {"gradient": 1.0} and all(found.parts[part] > 0 for part in ("data", "backward", "update"))
