@@ -21,6 +21,7 @@ from problems.names import UsageError
 from suite import __version__, interrupts
 from suite.errors import told
 from suite.options import DATA, QUIET, ByOptions, Finite, Listing
+from suite.reporting.options import figures, report, table
 
 KINDS = [
     "problems",
@@ -32,6 +33,7 @@ KINDS = [
     "schedules",
     "stops",
     "probes",
+    "claims",
 ]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -313,54 +315,28 @@ def check(**options: Any) -> None:
     raise Exit(check(**options))
 
 
-_RESULTS = click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are.")
-
-
 @cli.command()
-@_RESULTS
-@click.option("--out", metavar="FILE", help="Where to write the page.  [default: report.html in DIR]")
-@click.option("--open", "open_it", is_flag=True, help="Open it in a browser.")
-def report(**options: Any) -> None:
-    """Write one HTML page of all results: verdicts, curves, sensitivity, costs, spectra, landscapes.
+@click.argument("names", nargs=-1)
+@click.option("--section", default="", metavar="NUMBER", help="Only those of this section, such as 8.2.")
+@click.option("--controls", is_flag=True, help="Their controls instead, none of which may hold.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes to use.  [default: one per core]")
+@DATA
+@click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are kept.")
+@click.option("--force", is_flag=True, help="Train anew what is stored already.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@QUIET
+def claims(**options: Any) -> None:
+    """Try what chapter 8 says: each claim is an experiment with a verdict.
 
-    It needs no network and no other file.
+    NAMES are those of `list claims`, or your own, as in mine.py:name; all unless given.
     """
-    from suite.reporting.command import report
+    from suite.claims_command import claims
 
-    raise Exit(report(**options))
-
-
-@cli.command()
-@_RESULTS
-@click.option("--format", "form", type=click.Choice(["svg", "pdf", "png"]), default="svg", show_default=True)
-@click.option("--out", metavar="DIR", help="Where to write them.  [default: figures in DIR]")
-@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
-def figures(**options: Any) -> None:
-    """Write every figure of the report as a file of its own, and print their names."""
-    from suite.reporting.command import figures
-
-    raise Exit(figures(**options))
+    raise Exit(claims(**options))
 
 
-@cli.command()
-@click.argument("kind", type=click.Choice(["verdicts", "scaling", "costs", "spectra", "runs"]), default="verdicts")
-@_RESULTS
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "csv", "latex", "markdown", "json"]),
-    default="text",
-    show_default=True,
-)
-def table(**options: Any) -> None:
-    """Print the tables of all results: of verdicts, costs, spectra or runs, or of problems side by side.
-
-    csv and json have every number in full, one row for each contestant. scaling is of problems that
-    differ in one number alone, such as their depth.
-    """
-    from suite.reporting.command import table
-
-    raise Exit(table(**options))
+for command in (report, figures, table):
+    cli.add_command(command)
 
 
 @cli.command("list")

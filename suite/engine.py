@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import queue
-import signal
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +11,7 @@ from multiprocessing.managers import SyncManager
 from typing import Any
 
 from problems.names import UsageError, parse
+from suite.processes import CONTEXT, end_with_parent, kill
 from suite.spec import Result, Run
 
 MOST = 256  # runs that one task may hold; more lanes than that gain nothing anywhere
@@ -119,20 +116,7 @@ _outbox: Any = None  # in a worker: the queue to the process that asked
 def _enter(outbox: Any) -> None:
     global _outbox
     _outbox = outbox
-    _end_with_parent()
-
-
-def _end_with_parent() -> None:
-    """Leave Ctrl-C to the process that asked, and end when it has ended, even if it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
 
 
 def _work(task: list[Run]) -> None:
@@ -165,11 +149,10 @@ class _Pool:
 
     def _attempt(self, tasks: list[list[Run]]) -> list[list[Run]]:
         """Run the tasks; those whose process died."""
-        context = multiprocessing.get_context("spawn")
-        manager = SyncManager(ctx=context)
-        manager.start(_end_with_parent)
+        manager = SyncManager(ctx=CONTEXT)
+        manager.start(end_with_parent)
         outbox = manager.Queue()
-        pool = ProcessPoolExecutor(self.jobs, context, _enter, (outbox,))
+        pool = ProcessPoolExecutor(self.jobs, CONTEXT, _enter, (outbox,))
         died: list[list[Run]] = []
         try:
             pending: dict[Future[None], list[Run]] = {pool.submit(_work, task): task for task in tasks}
@@ -186,7 +169,7 @@ class _Pool:
                         self.error = error
             self._drain(outbox)
         except BaseException:
-            _kill(pool)
+            kill(pool)
             raise
         pool.shutdown()
         return died
@@ -202,11 +185,3 @@ class _Pool:
                 self.on_result(message)
             elif message is not None:
                 self.on_steps(message)
-
-
-def _kill(pool: ProcessPoolExecutor) -> None:
-    """End the workers at once; what they have not reported is not finished."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()

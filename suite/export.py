@@ -14,6 +14,7 @@ from problems.names import render
 from problems.parameters import Parameter
 from problems.problem import problem
 from problems.registry import Registry
+from suite.claims import claim
 from suite.clocks import CLOCKS
 from suite.initializers import bias, initializer
 from suite.optimizers import optimizer
@@ -33,6 +34,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "schedules": schedule,
     "probes": probe,
     "stops": stop,
+    "claims": claim,
 }
 WRAPPERS = {"transforms": "problems", "strategies": "optimizers"}  # what makes one of these of another
 

@@ -5,7 +5,7 @@ columns ``run``, ``step``, ``measure`` and ``value``. A run that diverged counts
 value there is, +∞ or −∞, so medians and ranks stay honest and need no special case.
 """
 
-from analysis.statistics.intervals import Estimate, Statistic, aggregate, interval
+from analysis.statistics.intervals import Estimate, Statistic, aggregate, interval, proportion
 from analysis.statistics.leads import vanishing_advantages
 from analysis.statistics.profiles import (
     performance_profile,
@@ -50,6 +50,7 @@ __all__ = [
     "performance_ratios",
     "probability_of_improvement",
     "profile_score",
+    "proportion",
     "rank_correlation",
     "ranking_changes",
     "running_best",

@@ -89,6 +89,26 @@ def interval(values: ArrayLike, statistic: Statistic = "median", level: float = 
     return Estimate(value, float(low), float(high), len(sample), kept)
 
 
+def proportion(flags: ArrayLike, level: float = 0.95) -> Estimate:
+    """The share of trials that succeeded, with the interval of Clopper & Pearson (1934), which covers at least as
+    often as asked for any share.
+
+    Args:
+        flags: [n], n ≥ 1, of True and False, or 1 and 0.
+        level: in (0, 1).
+
+    Raises:
+        ValueError: no flags, or one that is neither.
+    """
+    from scipy.stats import binomtest
+
+    sample = np.asarray(flags, dtype=np.float64)
+    if sample.ndim != 1 or not len(sample) or not np.isin(sample, (0, 1)).all():
+        raise ValueError(f"flags must be at least one, each True or False, got {sample.tolist()}")
+    found = binomtest(int(sample.sum()), len(sample)).proportion_ci(level, "exact")
+    return Estimate(float(sample.mean()), float(found.low), float(found.high), len(sample), level)
+
+
 def aggregate(
     strata: Sequence[ArrayLike], statistic: Statistic = "iqm", level: float = 0.95, seed: int = 0
 ) -> Estimate:
