@@ -32,6 +32,7 @@ __all__ = [
     "initializer",
     "linear_range",
     "load",
+    "load_claims",
     "load_comparisons",
     "load_costs",
     "load_landscapes",
@@ -105,6 +106,14 @@ def load(results: str = "results") -> Any:
     from suite.store import load
 
     return load(_there(results))
+
+
+def load_claims(results: str = "results") -> Any:
+    """What claims came to, as a pandas frame with a row for each observation: see :mod:`suite.claims`."""
+    from suite.claims.carrying import load
+    from suite.reporting.claims import frame
+
+    return frame(load(_there(results)))
 
 
 def load_costs(results: str = "results") -> Any:

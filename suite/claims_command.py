@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from analysis.numbers import duration
-from problems.names import Spec, UsageError, parse
+from problems.names import Spec, UsageError
 from problems.selection import selected
 from suite import export, tables
-from suite.claims.base import VERDICTS, claim
-from suite.claims.carrying import FAILED, carry_out_all, place
+from suite.claims.base import VERDICTS, claim, heading
+from suite.claims.carrying import FAILED, FOLDER, carry_out_all, place
 from suite.environment import cores
 from suite.progress import count
 
@@ -36,26 +38,24 @@ def claims(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Carry claims out and print what they come to; 1 if one could not be carried out or a control holds."""
+    """Carry claims out and print what they come to; 1 if one could not be carried out, or a control holds."""
     from suite.store import Store
 
     specs = asked(", ".join(names) or "all", section)
-    if controls:
-        specs = [control(spec) for spec in specs]
-    Store(results).ready()
+    Store(Path(results) / FOLDER).ready()
     found: list[dict[str, Any]] = []
-    for record in carry_out_all(specs, results, jobs or cores(), force):
+    for record in carry_out_all(specs, results, jobs or cores(), force, controls):
         found.append(record)
         if not quiet:
-            took = f" in {duration(record['seconds'])}" if "seconds" in record else ""
-            click.echo(f"{len(found)} of {len(specs)}  {record['claim']}: {record['verdict']}{took}", err=True)
+            took = duration(record["seconds"])
+            click.echo(f"{len(found)} of {len(specs)}  {record['claim']}: {record['verdict']} in {took}", err=True)
     found.sort(key=place)
     if as_json:
-        click.echo(export.to_json({"controls": controls, "claims": found}))
+        click.echo(export.to_json({"claims": found}))
     else:
-        show(tables.console(sys.stdout), found, controls)
-    wrong = ("holds", FAILED) if controls else (FAILED,)
-    return int(any(record["verdict"] in wrong for record in found))
+        show(tables.console(sys.stdout), found)
+    wrong = any(record.get("control", {}).get("verdict") in ("holds", FAILED) for record in found)
+    return int(wrong or any(record["verdict"] == FAILED for record in found))
 
 
 def asked(text: str, section: str = "") -> list[Spec]:
@@ -80,25 +80,21 @@ def _in(section: str, whole: str) -> bool:
     return not whole or section == whole or section.startswith(f"{whole}.")
 
 
-def control(spec: Spec) -> Spec:
-    """The control of a claim: the same experiment without what the claim is about, of which it must not hold."""
-    changes = parse(f"control({claim.find(spec.name).meta['control']})").options
-    return claim.bind(spec.replace(**changes))
-
-
-def show(to: Console, found: Sequence[Mapping[str, Any]], controls: bool = False) -> None:
-    """Each claim with its verdict and what was observed, and how many hold."""
+def show(to: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Each claim with its verdict and what was observed, by section, and how many hold."""
     from rich.table import Table
+    from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        grid.add_column()
-    for record in found:
-        grid.add_row(*_head(record))
-        for line in _lines(record):
-            grid.add_row("", "", line)
-        grid.add_row()
-    tables.show(to, grid, *_summary(found, controls))
+    for title, records in groupby(found, lambda record: heading(record["section"])):
+        grid = Table.grid(padding=(0, 2))
+        for _ in range(3):
+            grid.add_column()
+        for record in records:
+            grid.add_row(*_head(record))
+            for line in _lines(record):
+                grid.add_row("", "", line)
+        tables.show(to, Text(title, style="bold"), grid, "")
+    tables.show(to, *_summary(found))
 
 
 def _head(record: Mapping[str, Any]) -> tuple[RenderableType, ...]:
@@ -110,24 +106,29 @@ def _head(record: Mapping[str, Any]) -> tuple[RenderableType, ...]:
 
 
 def _lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """What was observed, a line each, marked where it is not as claimed."""
+    """What was observed, a line each, marked where it is not as claimed, and what came of the control."""
     for each in record["observations"]:
         mark = {"holds": " ", "does not hold": "x", "undecided": "?"}[each["verdict"]]
         n = f", {each['n']} seeds" if each["statistic"] != "exact" else ""
         yield f"{mark} {each['what']}: {each['shown']}  (claimed {each['claimed']}{n})"
     if record["verdict"] == FAILED:
         yield record["problem"]
+    if "control" in record:
+        found = record["control"]
+        why = f", {found['problem']}" if found["verdict"] == FAILED else ""
+        mark = "x" if found["verdict"] in ("holds", FAILED) else " "
+        yield f"{mark} control, {found['settings']}: {found['verdict']}{why}"
 
 
-def _summary(found: Sequence[Mapping[str, Any]], controls: bool) -> Iterator[str]:
+def _summary(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     counts = Counter(record["verdict"] for record in found)
     told = ", ".join(
         f"{counts[verdict]} {verdict if counts[verdict] == 1 else WORDS[verdict]}"
         for verdict in (*VERDICTS, FAILED)
         if counts[verdict]
     )
-    yield f"{count(len(found), 'control' if controls else 'claim')}: {told}"
-    if controls:
-        yield "A control is a claim's experiment without what it is about: none may hold."
+    yield f"{count(len(found), 'claim')}: {told}"
     yield "Medians over seeds, or shares of them, with intervals that hold at 95 % for all of a claim together;"
     yield "? where an interval takes in what is claimed and what is not, x where it lies outside."
+    if any("control" in record for record in found):
+        yield "A control is the experiment without what the claim is about, of which it must not hold."

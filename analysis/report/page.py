@@ -100,7 +100,48 @@ class Facts:
     items: Sequence[tuple[str, str]]
 
 
-Block = Table | Figure | Facts
+@dataclass(frozen=True)
+class Observed:
+    """A quantity as it was found and as it was expected, in words and drawn on one line.
+
+    Args:
+        span: where low, value and high lie between the ends of the line, in [0, 1].
+        expected: the part of the line within which it was expected, likewise.
+        tone: how what was found stands out.
+    """
+
+    what: str
+    found: str
+    claim: str
+    span: tuple[float, float, float]
+    expected: tuple[float, float]
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence, what it comes to, and what was observed of it.
+
+    Args:
+        where: its source, said smaller.
+    """
+
+    text: str
+    where: str
+    verdict: str
+    tone: Tone
+    observed: Sequence[Observed]
+
+
+@dataclass(frozen=True)
+class Statements:
+    """Sentences with their verdicts, one below the other."""
+
+    title: str
+    items: Sequence[Statement]
+
+
+Block = Table | Figure | Facts | Statements
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.figures import DARK, LIGHT, Chart, Theme
 from analysis.figures.places import Axis, Points
 from analysis.report.numbers import Numbers
-from analysis.report.page import Facts, Figure, Page, Table
+from analysis.report.page import Facts, Figure, Page, Statements, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,7 +48,7 @@ def _templates() -> Environment:
 
 
 def _kind(block: Any) -> str:
-    return {Table: "table", Figure: "figure", Facts: "facts"}[type(block)]
+    return {Table: "table", Figure: "figure", Facts: "facts", Statements: "statements"}[type(block)]
 
 
 def _breakable(name: str) -> Markup:

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 Verdict = Literal["holds", "does not hold", "undecided"]
 Statistic = Literal["median", "share", "exact"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided")
+SECTIONS = {
+    "8.1": "How learning differs from pure optimization",
+    "8.2": "Challenges in neural network optimization",
+    "8.3": "Basic algorithms",
+    "8.4": "Parameter initialization strategies",
+    "8.5": "Algorithms with adaptive learning rates",
+    "8.6": "Approximate second-order methods",
+    "8.7": "Optimization strategies and meta-algorithms",
+}
 LEVEL = 0.95  # of all intervals of a claim together
 
 
@@ -98,6 +107,12 @@ def share(what: str, flags: Iterable[bool], above: float = -math.inf, below: flo
 def exactly(what: str, value: float, above: float = -math.inf, below: float = math.inf) -> Observation:
     """A quantity that no seed changes."""
     return Observation(what, (float(value),), above, below, "exact")
+
+
+def heading(section: str) -> str:
+    """The section of the chapter that one lies in, with its title; "Others" for claims from elsewhere."""
+    number = ".".join(section.split(".")[:2])
+    return f"{number} {SECTIONS[number]}" if number in SECTIONS else "Others"
 
 
 def level_of(observations: Sequence[Observation]) -> float:

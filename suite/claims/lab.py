@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from suite.commands import one_run
@@ -50,7 +51,7 @@ class Lab:
         results: the folder in which every run is kept, and found again.
     """
 
-    def __init__(self, results: str, force: bool = False) -> None:
+    def __init__(self, results: str | Path, force: bool = False) -> None:
         self.ledger = Ledger(Store(results), 1, force)
 
     def train(self, arms: Mapping[K, Arm], seeds: int) -> dict[K, Runs]:

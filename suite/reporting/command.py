@@ -89,6 +89,7 @@ def _frame(evidence: Evidence, kind: str) -> pd.DataFrame:
     """A kind's numbers as one tidy table."""
     import pandas as pd
 
+    from suite.reporting import claims
     from suite.reporting.contests import every
     from suite.reporting.scaling import series
 
@@ -96,6 +97,8 @@ def _frame(evidence: Evidence, kind: str) -> pd.DataFrame:
         found = every(evidence)
         frames = [c.verdicts() for c in found] if kind == "verdicts" else [one.frame() for one in series(found)]
         return pd.DataFrame([row for frame in frames for row in frame.to_dict("records")])
+    if kind == "claims":
+        return claims.frame(evidence.claims)
     return {"costs": evidence.costs, "spectra": evidence.spectra, "runs": evidence.runs}[kind]
 
 
@@ -115,6 +118,7 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
         UsageError: there are none, or the kind is too wide to be read.
     """
     from suite.reporting import tables
+    from suite.reporting.claims import claims_table
     from suite.reporting.contests import every, newest
     from suite.reporting.cost_tables import cost_tables
     from suite.reporting.scaling import series
@@ -133,6 +137,8 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
         return cost_tables(evidence)
     if kind == "spectra" and not evidence.spectra.empty:
         return [tables.spectrum_table(evidence)]
+    if kind == "claims" and evidence.claims:
+        return [claims_table(evidence.claims)]
     if kind == "runs" and not evidence.runs.empty:
         return [tables.run_table(evidence)]
     raise UsageError(_none_of(kind))
@@ -140,7 +146,7 @@ def _tables(evidence: Evidence, kind: str) -> list[Table]:
 
 def _none_of(kind: str) -> str:
     """That there is nothing of a kind, and what makes some."""
-    made = {"costs": "cost", "spectra": "spectrum", "runs": "run"}
+    made = {"costs": "cost", "spectra": "spectrum", "runs": "run", "claims": "claims"}
     if kind in made:
         return f"table: there are no {kind} in these results; python -m suite {made[kind]} makes some"
     if kind == "verdicts":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from problems.names import UsageError
 from suite import comparisons, costs, landscapes, spectra, store
+from suite.claims.carrying import load as load_claims
 from suite.reporting.names import short_optimizer
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Evidence:
         costs, spectra: as ``suite.load_costs`` and ``suite.load_spectra`` give them.
         landscapes: as ``suite.load_landscapes`` gives them.
         comparisons: the records of ``suite.comparisons``, the last finished first.
+        claims: the claims that were tried, by section.
     """
 
     folder: str
@@ -34,6 +36,7 @@ class Evidence:
     spectra: pd.DataFrame
     landscapes: Sequence[Mapping[str, Any]]
     comparisons: Sequence[Mapping[str, Any]]
+    claims: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def read(cls, folder: str) -> Evidence:
@@ -53,12 +56,13 @@ class Evidence:
             spectra.load_spectra(folder),
             landscapes.load_landscapes(folder),
             comparisons.load(folder),
+            load_claims(folder),
         )
 
     @property
     def empty(self) -> bool:
         """Whether nothing at all was measured."""
-        return self.runs.empty and self.costs.empty and self.spectra.empty and not self.landscapes
+        return self.runs.empty and self.costs.empty and self.spectra.empty and not (self.landscapes or self.claims)
 
     @cached_property
     def compared(self) -> list[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
+KINDS = ["verdicts", "scaling", "costs", "spectra", "claims", "runs"]
 _RESULTS = click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are.")
 
 
@@ -37,7 +38,9 @@ def figures(**options: Any) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["verdicts", "scaling", "costs", "spectra", "runs"]), default="verdicts")
+@click.argument(
+    "kind", type=click.Choice(["verdicts", "scaling", "costs", "spectra", "claims", "runs"]), default="verdicts"
+)
 @_RESULTS
 @click.option(
     "--format",
@@ -47,7 +50,7 @@ def figures(**options: Any) -> None:
     show_default=True,
 )
 def table(**options: Any) -> None:
-    """Print the tables of all results: of verdicts, costs, spectra or runs, or of problems side by side.
+    """Print the tables of all results: of verdicts, costs, spectra, claims or runs, or of problems side by side.
 
     csv and json have every number in full, one row for each contestant. scaling is of problems that
     differ in one number alone, such as their depth.

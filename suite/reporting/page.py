@@ -11,7 +11,7 @@ from analysis.numbers import duration, interval, number
 from analysis.report import Block, Facts, Figure, Headline, Page, Section
 from suite.clocks import told
 from suite.environment import short
-from suite.reporting import figures, focus, profiles, scaling, tables
+from suite.reporting import claims, figures, focus, profiles, scaling, tables
 from suite.reporting.contests import MEASURED, Contest, Row, every, newest, setting, untuned
 from suite.reporting.cost_tables import cost_tables
 from suite.reporting.evidence import Evidence
@@ -60,6 +60,7 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
             (evidence.costs, "cost"),
             (evidence.spectra, "spectrum"),
             (evidence.landscapes, "look at a loss surface"),
+            (evidence.claims, "claim"),
         )
         there = [_count(len(table), word) for table, word in counts if len(table)]
         return f"{', '.join(there) or 'nothing measured'}; no comparison yet."
@@ -82,6 +83,7 @@ def _tuning(rows: Sequence[Row]) -> str:
     return f"Each was tuned with the same budget, {_count(tried, 'trial')}{but}, and its best setting"
 
 
+MEASUREMENTS = ("runs", "costs", "claims")
 PLURALS = {"spectrum": "spectra", "look at a loss surface": "looks at loss surfaces"}
 
 
@@ -197,7 +199,11 @@ def _lead(contest: Contest, palette: Palette) -> list[str]:
 
 
 def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
-    """Costs, curvature, traces and single runs, where there are any; the costs of problems compared stand with them."""
+    """Whatever else there is; the costs of problems that were compared stand with them."""
+    if evidence.claims:
+        yield Section(
+            "claims", "What the chapter says", claims.statements(evidence.claims), claims.lead(evidence.claims)
+        )
     if not evidence.costs.empty:
         compared = {about["problem"] for record in evidence.compared for about in record["problems"]}
         charts: list[Block] = [_figure(c) for name, own in costs.items() if name not in compared for c in own]
@@ -242,11 +248,13 @@ def _facts(evidence: Evidence) -> list[Block]:
     return blocks
 
 
-def _machines(evidence: Evidence, kinds: Sequence[str] = ("runs", "costs")) -> Iterator[list[tuple[str, str]]]:
-    """What runs were made on, and costs measured, told apart by all but the commit."""
+def _machines(evidence: Evidence, kinds: Sequence[str] = MEASUREMENTS) -> Iterator[list[tuple[str, str]]]:
+    """What runs were made on, costs measured and claims tried, told apart by all but the commit."""
     import pandas as pd
 
-    frames = [getattr(evidence, kind).filter(like="environment.").assign(kind=kind) for kind in kinds]
+    tried = pd.json_normalize([dict(record) for record in evidence.claims])
+    made = {"runs": evidence.runs, "costs": evidence.costs, "claims": tried}
+    frames = [made[kind].filter(like="environment.").assign(kind=kind) for kind in kinds]
     table = pd.concat([frame for frame in frames if len(frame)] or frames)
     own = [str(c) for c in table if c not in ("environment.commit", "kind")]
     if not own:

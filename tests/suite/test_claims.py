@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from suite.claims import claim, exactly, share, typical
 from suite.claims.base import VERDICTS, judged, level_of
-from suite.claims.carrying import load
+from suite.claims.carrying import control, load
 from suite.claims.lab import ExperimentError, Lab, arm, differences, ratios, slope
-from suite.claims_command import asked, control
+from suite.claims_command import asked
 from suite.cli import cli
 
 values = st.lists(st.floats(-5, 5), min_size=1, max_size=20)
@@ -105,25 +105,27 @@ def test_a_claim_of_ones_own_is_carried_out_and_kept(own, tmp_path) -> None:
     results = tmp_path / "results"
     shown = invoke(own, "--results", results)
     assert shown.exit_code == 0, shown.output
-    assert re.search(r"^holds +4\.3 ", shown.stdout) and "Gradient descent lowers the loss" in shown.stdout
+    assert re.search(r"(?m)^holds +4\.3 ", shown.stdout) and "Gradient descent lowers the loss" in shown.stdout
     assert "1 claim: 1 holds" in shown.stdout
     [kept] = load(results)
     assert kept["verdict"] == "holds" and len(kept["observations"][0]["values"]) == 8
-    assert len(list((results / "runs").iterdir())) == 8
+    assert len(list((results / "claims" / "runs").iterdir())) == 8
     told = json.loads(invoke(own, "--results", results, "--json", "--quiet").stdout)
     assert told["claims"][0]["observations"][0]["values"] == kept["observations"][0]["values"]
 
 
 def test_its_control_does_not_hold(own, tmp_path) -> None:
     shown = invoke(own, "--results", tmp_path / "results", "--controls")
-    assert shown.exit_code == 0 and "does not hold" in shown.stdout
-    assert "x loss after / before: 1.000" in shown.stdout
+    assert shown.exit_code == 0 and "control, lr=1e-9: does not hold" in shown.stdout
+    [kept] = load(tmp_path / "results")
+    assert kept["verdict"] == "holds" and kept["control"]["observations"][0]["value"] == pytest.approx(1)
 
 
 def test_a_control_that_holds_is_an_error(own, tmp_path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(OWN.replace("lr=1e-9", "lr=0.2"))
-    assert invoke(own, "--results", tmp_path / "results", "--controls").exit_code == 1
+    shown = invoke(own, "--results", tmp_path / "results", "--controls")
+    assert shown.exit_code == 1 and "x control, lr=0.2: holds" in shown.stdout
 
 
 def test_several_claims_share_the_processes(tmp_path) -> None:

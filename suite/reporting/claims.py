@@ -1,0 +1,111 @@
+"""The claims that were tried: each with its verdict, and what was observed of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from analysis.report import Cell, Column, Observed, Statement, Statements, Table
+from analysis.report.page import Tone
+from suite.claims.base import VERDICTS, heading
+from suite.progress import count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Record = Mapping[str, Any]
+TONES: dict[str, Tone] = {"holds": "", "does not hold": "bad", "undecided": "worse"}
+DECADES = 20.0  # largest over smallest, from which a line is logarithmic
+MARGIN = 0.12  # of a line, beyond what lies on it
+
+
+def lead(found: Sequence[Record]) -> list[str]:
+    """How many hold, and how to read what follows."""
+    counts = Counter(record["verdict"] for record in found)
+    words = {"holds": ("holds", "hold"), "does not hold": ("does not", "do not"), "undecided": ("is open", "are open")}
+    told = [f"{counts[verdict]} {words[verdict][counts[verdict] > 1]}" for verdict in VERDICTS if counts[verdict]]
+    return [
+        f"{count(len(found), 'claim')}: {', '.join(told)}. Each says where what is observed will lie, before anything "
+        "is trained (shaded). It holds if the intervals of all its observations lie within, it does not if one lies "
+        "outside, and is undecided otherwise. Medians over seeds, or shares of them; the intervals of a claim hold "
+        "together at 95 %."
+    ]
+
+
+def statements(found: Sequence[Record]) -> list[Statements]:
+    """The claims of each section of the chapter."""
+    return [
+        Statements(title, [_statement(record) for record in records])
+        for title, records in groupby(found, lambda record: heading(record["section"]))
+    ]
+
+
+def _statement(record: Record) -> Statement:
+    verdict = record["verdict"]
+    observed = [_observed(each) for each in record["observations"]]
+    where = [record["section"], record["claim"]]
+    if "control" in record:
+        where.append(f"control, {record['control']['settings']}: {record['control']['verdict']}")
+    return Statement(record["says"], " · ".join(where), verdict, TONES[verdict], observed)
+
+
+def _observed(each: Record) -> Observed:
+    seeds = "" if each["statistic"] == "exact" else f", n = {each['n']}"
+    span, expected = line(each)
+    return Observed(each["what"], each["shown"], f"{each['claimed']}{seeds}", span, expected, TONES[each["verdict"]])
+
+
+def line(each: Record) -> tuple[tuple[float, float, float], tuple[float, float]]:
+    """Where the interval and the claimed range lie on a line from 0 to 1, which is logarithmic if they span decades.
+
+    What is infinite lies at an end.
+    """
+    low, value, high, *bounds = (float(each[key]) for key in ("low", "value", "high", "above", "below"))
+    low, high = (value if math.isnan(end) else end for end in (low, high))
+    finite = [x for x in (low, value, high, *bounds) if math.isfinite(x)]
+    log = min(finite) > 0 and max(finite) / min(finite) > DECADES
+    scale = [math.log(x) for x in finite] if log else finite
+    width = max(scale) - min(scale) or abs(scale[0]) or 1.0
+    first, last = min(scale) - MARGIN * width, max(scale) + MARGIN * width
+
+    def at(x: float) -> float:
+        if math.isinf(x) or (log and x <= 0):
+            return float(x > 0)
+        return ((math.log(x) if log else x) - first) / (last - first)
+
+    return (at(low), at(value), at(high)), (at(bounds[0]), at(bounds[1]))
+
+
+def claims_table(found: Sequence[Record]) -> Table:
+    """A row for each observation; those after the first of a claim do not repeat what it is."""
+    columns = [Column("section"), Column("claim"), Column("it says"), Column("verdict"), Column("observed")]
+    columns += [Column("found", True), Column("claimed", True), Column("seeds", True)]
+    return Table("claims", "Claims", columns, [row for record in found for row in _rows(record)], lead(found)[0])
+
+
+def _rows(record: Record) -> Iterator[list[Cell]]:
+    head = [Cell(record[key]) for key in ("section", "claim", "says", "verdict")]
+    for i, each in enumerate(record["observations"]):
+        seeds = "" if each["statistic"] == "exact" else str(each["n"])
+        start = head if i == 0 else [Cell("")] * len(head)
+        yield [*start, Cell(each["what"]), Cell(each["shown"]), Cell(each["claimed"]), Cell(seeds)]
+
+
+def frame(found: Sequence[Record]) -> pd.DataFrame:
+    """A row for each observation, with every number in full."""
+    import pandas as pd
+
+    about = ("section", "claim", "name", "says", "source")
+    numbers = ("value", "low", "high", "level", "n", "above", "below")
+    rows = [
+        {key: record[key] for key in about}
+        | {"claim_verdict": record["verdict"], "what": each["what"], "statistic": each["statistic"]}
+        | {key: float(each[key]) for key in numbers}
+        | {"verdict": each["verdict"]}
+        for record in found
+        for each in record["observations"]
+    ]
+    return pd.DataFrame(rows)

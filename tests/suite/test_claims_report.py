@@ -1,0 +1,90 @@
+"""Claims in the report and in tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import suite
+from analysis.report import Statements
+from suite.claims.base import Observation, share, typical
+from suite.claims.carrying import _plain, carry_out, claim
+from suite.cli import cli
+from suite.reporting.claims import line
+from suite.reporting.evidence import Evidence
+from suite.reporting.page import page
+
+SPEC = "newton_jumps(size=4)"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("claims")
+    carry_out(claim.bind(SPEC), str(folder), controls=True)
+    return str(folder)
+
+
+def call(*words: str):
+    return CliRunner().invoke(cli, words)
+
+
+def test_a_page_of_claims_alone(results) -> None:
+    made = page(Evidence.read(results))
+    assert made.summary == "1 claim; no comparison yet."
+    [section] = [section for section in made.sections if section.key == "claims"]
+    [block] = section.blocks
+    assert isinstance(block, Statements) and block.title == "8.6 Approximate second-order methods"
+    [said] = block.items
+    assert said.verdict == "holds" and said.where.endswith("control, optimizer='gradient_descent': does not hold")
+    assert section.lead[0].startswith("1 claim: 1 holds. ")
+    assert ("claims", "1") in dict(enumerate(made.sections[-1].blocks))[0].items
+    shown = call("report", "--results", results)
+    assert shown.exit_code == 0, shown.output
+
+
+def test_tables_of_claims(results) -> None:
+    text = call("table", "claims", "--results", results).stdout
+    assert "loss after one step / before" in text and "< 1e-20" in text
+    [row] = csv.DictReader(io.StringIO(call("table", "claims", "--format", "csv", "--results", results).stdout))
+    assert row["claim"] == SPEC and row["claim_verdict"] == row["verdict"] == "holds"
+    assert float(row["value"]) < 1e-20 and float(row["below"]) == 1e-20 and float(row["above"]) == -math.inf
+    frame = suite.load_claims(results)
+    assert list(frame["what"]) == ["loss after one step / before"]
+
+
+def test_no_claims_is_told(tmp_path) -> None:
+    call("run", "rosenbrock", "sgd", "--steps", "1", "--results", str(tmp_path), "--quiet")
+    for form in ("text", "csv"):
+        shown = call("table", "claims", "--format", form, "--results", str(tmp_path))
+        assert shown.exit_code == 2 and "python -m suite claims makes some" in shown.output
+
+
+numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
+
+
+@given(st.lists(numbers, min_size=6, max_size=9), numbers, numbers, st.integers(0, 2))
+def test_what_is_drawn_lies_where_the_verdict_says(values, one, other, side) -> None:
+    above, below = sorted((one, other))
+    assume(above < below)
+    observed = typical("x", values + [math.inf, -math.inf][side : side + 1] * 5, above=above, below=below)
+    (low, mid, high), (start, end) = line(_plain(observed, 0.95))
+    assert 0 <= low <= mid <= high <= 1 and 0 <= start < end <= 1
+    if observed.verdict(0.95) == "holds":
+        assert start <= low and high <= end
+
+
+@pytest.mark.parametrize(
+    ("observed", "log"),
+    [(typical("x", [1e-9] * 6, below=1e-3), True), (typical("x", [0.5] * 6, below=1), False),
+     (share("x", [False] * 9, above=0.5), False)],
+)  # fmt: skip
+def test_lines_that_span_decades_are_logarithmic(observed: Observation, log: bool) -> None:
+    (_, mid, _), (start, end) = line(_plain(observed, 0.95))
+    assert (0.05 < mid < 0.2 and end > 0.8) if log else 0 <= mid <= 1
+    assert start == 0 or end == 1
