@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from suite.commands import one_run
 from suite.ledger import Ledger
 from suite.outcome import compare
 from suite.plan import Question, plan
@@ -16,7 +15,6 @@ from suite.spec import Result, Run
 from suite.store import Store
 
 K = TypeVar("K", bound=Hashable)
-ASKED = ("steps", "epochs", "batch_size", "grow_every", "probes", "order", "eval_every", "stop", "device", "dtype")
 
 
 class ExperimentError(RuntimeError):
@@ -88,6 +86,8 @@ class Lab:
 
 def _runs(asked: Arm, seeds: int) -> list[Run]:
     """The runs of an arm, one for each seed."""
+    from suite.commands import one_run
+
     own = {**dict.fromkeys(("steps", "epochs", "batch_size", "eval_every")), "grow_every": 0, "probes": ""}
     own |= {"order": "reshuffle", "stop": "", "device": "cpu", "dtype": "float32"}
     options = dict(asked.options)

@@ -42,7 +42,7 @@ def real(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
 # lists and help -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", ["--help", "compare --help", "run -h", "list", "list --json", "data"])
+@pytest.mark.parametrize("words", ["--help", "compare --help", "run -h", "claims -h", "list", "list --json", "data"])
 def test_help_and_lists_import_neither_torch_nor_pandas(words: str) -> None:
     script = f"""
 import sys
