@@ -172,6 +172,16 @@ def warmup(value: Real, steps: Count = 100, start: Unit = 0.0) -> Schedule:
     return lambda k: value * (start + (1 - start) * min((k + 1) / steps, 1.0))
 
 
+@schedule(section="8.3.2, 8.3.3", reference="Nesterov 1983; Su, Boyd & Candès 2016, equation 2")
+def rising(value: Real, steps: Count = 3) -> Schedule:
+    """A rise for ever towards ``value``: v_k = value · k/(k + steps), half of it at ``steps``.
+
+    For α: with k/(k + 3) Nesterov momentum at a constant ε lowers the excess error of any smooth convex
+    loss as 1/k²; a constant α does so only up to a k, or needs to be told of the condition.
+    """
+    return lambda k: value * k / (k + steps)
+
+
 @schedule(reference="Vaswani et al. 2017 warm up, Loshchilov & Hutter 2017 decay")
 def warmup_cosine(value: Real, warmup_steps: Count = 100, steps: Count = 1000, end: Fraction = 0.0) -> Schedule:
     """A linear rise over ``warmup_steps``, then half a cosine down to end·value at ``steps``."""

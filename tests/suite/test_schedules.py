@@ -67,6 +67,7 @@ lr_scheduler = torch.optim.lr_scheduler
             "cyclic(0.5, steps=12, start=0.2, decay=0.5)",
             lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.5, step_size_up=6, mode="triangular2", cycle_momentum=False),
         ),
+        ("rising(0.5, steps=3)", lambda o: lr_scheduler.LambdaLR(o, lambda k: 1 - 3 / (k + 3))),
         (
             "warmup_inverse_sqrt(0.5, steps=9)",
             lambda o: lr_scheduler.LambdaLR(o, lambda k: 3 * min((k + 1) / 27, (k + 1) ** -0.5)),
