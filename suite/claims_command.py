@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow", FAILED: "bold red"}
+INDENT = 15  # of what is said of a claim
 WORDS = {"holds": "hold", "does not hold": "do not hold", "undecided": "are undecided", FAILED: "failed"}
 
 
@@ -82,42 +83,45 @@ def _in(section: str, whole: str) -> bool:
 
 def show(to: Console, found: Sequence[Mapping[str, Any]]) -> None:
     """Each claim with its verdict and what was observed, by section, and how many hold."""
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     for title, records in groupby(found, lambda record: heading(record["section"])):
-        grid = Table.grid(padding=(0, 2))
-        for _ in range(3):
-            grid.add_column()
+        parts: list[RenderableType] = [Text(title, style="bold")]
         for record in records:
-            grid.add_row(*_head(record))
-            for line in _lines(record):
-                grid.add_row("", "", line)
-        tables.show(to, Text(title, style="bold"), grid, "")
+            verdict = (f"{record['verdict']:{INDENT}}", COLOURS[record["verdict"]])
+            parts.append(Text.assemble(verdict, (record["claim"], "bold"), f"  {record['section']}"))
+            parts.append(Padding(record["says"], (0, 0, 0, INDENT)))
+            parts.append(Padding(_observed(record), (0, 0, 0, INDENT)))
+        tables.show(to, *parts, "")
     tables.show(to, *_summary(found))
 
 
-def _head(record: Mapping[str, Any]) -> tuple[RenderableType, ...]:
-    from rich.text import Text
+def _observed(record: Mapping[str, Any]) -> RenderableType:
+    """The lines of a claim, marked where they are not as claimed."""
+    from rich.table import Table
 
-    verdict = record["verdict"]
-    says = Text(f"{record['claim']}  ", style="bold") + Text(record["says"], style="not bold")
-    return Text(verdict, style=COLOURS[verdict]), record["section"], says
+    grid = Table.grid(padding=(0, 1))
+    for _ in range(2):
+        grid.add_column()
+    for mark, line in _lines(record):
+        grid.add_row(mark, line)
+    return grid
 
 
-def _lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """What was observed, a line each, marked where it is not as claimed, and what came of the control."""
+def _lines(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was observed, what came of the control, and why there is nothing, each with its mark."""
     for each in record["observations"]:
         mark = {"holds": " ", "does not hold": "x", "undecided": "?"}[each["verdict"]]
         n = f", {each['n']} seeds" if each["statistic"] != "exact" else ""
-        yield f"{mark} {each['what']}: {each['shown']}  (claimed {each['claimed']}{n})"
+        yield mark, f"{each['what']}: {each['shown']}  (claimed {each['claimed']}{n})"
     if record["verdict"] == FAILED:
-        yield record["problem"]
+        yield "x", record["problem"]
     if "control" in record:
         found = record["control"]
         why = f", {found['problem']}" if found["verdict"] == FAILED else ""
         mark = "x" if found["verdict"] in ("holds", FAILED) else " "
-        yield f"{mark} control, {found['settings']}: {found['verdict']}{why}"
+        yield mark, f"control, {found['settings']}: {found['verdict']}{why}"
 
 
 def _summary(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:

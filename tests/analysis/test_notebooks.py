@@ -27,6 +27,7 @@ COMMANDS = [
     "--trials 5 --seeds 8",
     "cost digits_mlp sgd,momentum,adam --seconds 0.1",
     "spectrum digits_mlp 'sgd(lr=0.1)' --at 0,10,100 --top 5 --bottom 2 --density --probes 1 --lanczos-steps 40",
+    "claims momentum_in_ravines momentum_against_noise --jobs 1",
     "run digits_mlp 'sgd(lr=0.1)' --probes gradient_norm --steps 300",
 ]
 
@@ -97,7 +98,7 @@ def test_a_notebook_opens_with_the_results_and_reads_like_a_chapter(path: Path) 
     assert any(cell.source.strip() == "## Finding" for cell in notebook.cells[-2:])
 
 
-def test_there_are_the_eight_chapters() -> None:
+def test_there_are_the_nine_chapters() -> None:
     names = {path.stem for path in NOTEBOOKS}
-    further = {"spectra", "gradient_norms", "depth", "your_own"}
+    further = {"spectra", "gradient_norms", "depth", "claims", "your_own"}
     assert names == {"first_look", "learning_rate", "work", "two_machines"} | further
