@@ -81,17 +81,22 @@ def line(each: Record) -> tuple[tuple[float, float, float], tuple[float, float]]
 
 def claims_table(found: Sequence[Record]) -> Table:
     """A row for each observation; those after the first of a claim do not repeat what it is."""
-    columns = [Column("section"), Column("claim"), Column("it says"), Column("verdict"), Column("observed")]
+    columns = [Column(name) for name in ("section", "claim", "it says", "verdict", "control", "observed")]
     columns += [Column("found", True), Column("claimed", True), Column("seeds", True)]
     return Table("claims", "Claims", columns, [row for record in found for row in _rows(record)], lead(found)[0])
 
 
 def _rows(record: Record) -> Iterator[list[Cell]]:
-    head = [Cell(record[key]) for key in ("section", "claim", "says", "verdict")]
+    head = [Cell(record[key]) for key in ("section", "claim", "says", "verdict")] + [Cell(_control(record))]
     for i, each in enumerate(record["observations"]):
         seeds = "" if each["statistic"] == "exact" else str(each["n"])
         start = head if i == 0 else [Cell("")] * len(head)
         yield [*start, Cell(each["what"]), Cell(each["shown"]), Cell(each["claimed"]), Cell(seeds)]
+
+
+def _control(record: Record) -> str:
+    """The verdict of the control; "" where it was not carried out."""
+    return str(record["control"]["verdict"]) if "control" in record else ""
 
 
 def frame(found: Sequence[Record]) -> pd.DataFrame:
@@ -102,7 +107,8 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
     numbers = ("value", "low", "high", "level", "n", "above", "below")
     rows = [
         {key: record[key] for key in about}
-        | {"claim_verdict": record["verdict"], "what": each["what"], "statistic": each["statistic"]}
+        | {"claim_verdict": record["verdict"], "control_verdict": _control(record)}
+        | {"what": each["what"], "statistic": each["statistic"]}
         | {key: float(each[key]) for key in numbers}
         | {"verdict": each["verdict"]}
         for record in found

@@ -53,6 +53,7 @@ def test_tables_of_claims(results) -> None:
     assert "loss after one step / before" in text and "< 1e-20" in text
     [row] = csv.DictReader(io.StringIO(call("table", "claims", "--format", "csv", "--results", results).stdout))
     assert row["claim"] == SPEC and row["claim_verdict"] == row["verdict"] == "holds"
+    assert row["control_verdict"] == "does not hold"
     assert float(row["value"]) < 1e-20 and float(row["below"]) == 1e-20 and float(row["above"]) == -math.inf
     frame = suite.load_claims(results)
     assert list(frame["what"]) == ["loss after one step / before"]
