@@ -6,12 +6,14 @@ import inspect
 import json
 import math
 import re
+import textwrap
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import suite.claims
 from suite.claims import claim, exactly, share, typical
 from suite.claims.base import VERDICTS, judged, level_of
 from suite.claims.carrying import control, load
@@ -115,6 +117,14 @@ def test_a_claim_of_ones_own_is_carried_out_and_kept(own, tmp_path) -> None:
     assert len(list((results / "claims" / "runs").iterdir())) == 8
     told = json.loads(invoke(own, "--results", results, "--json", "--quiet").stdout)
     assert told["claims"][0]["observations"][0]["values"] == kept["observations"][0]["values"]
+
+
+def test_the_example_of_the_package(tmp_path) -> None:
+    lines = inspect.getdoc(suite.claims).split("::", 1)[1].splitlines()
+    example = "\n".join(line for line in lines if line.startswith("    ") or not line)
+    (tmp_path / "mine.py").write_text(textwrap.dedent(example))
+    shown = invoke(f"{tmp_path}/mine.py:averages_help(seeds=8)", "--controls", "--results", tmp_path / "r")
+    assert shown.exit_code == 0 and "control, decay=0: does not hold" in shown.stdout, shown.output
 
 
 def test_its_control_does_not_hold(own, tmp_path) -> None:
