@@ -37,6 +37,10 @@ class Operator:
 
     Args:
         apply: vectors [k, D] -> products [k, D].
+        dtype: of vectors and products.
+
+    Raises:
+        CurvatureError: half precision, in which Hessians come out lopsided and vectors hardly orthogonal.
 
     ``products`` counts vectors multiplied so far; ``notes`` say what a reader of results should know;
     ``lead`` is a vector [D] that holds much of the eigenvectors of the largest eigenvalues, if one is known.
@@ -51,6 +55,11 @@ class Operator:
         notes: tuple[str, ...] = (),
         lead: Tensor | None = None,
     ) -> None:
+        if dtype not in (torch.float32, torch.float64):
+            raise CurvatureError(
+                f"curvature: products need float32 or float64, got {dtype}, which keeps too few digits for them; "
+                "convert the model (module.float()) and the data"
+            )
         self._apply = apply
         self.size, self.dtype, self.device = size, dtype, torch.device(device)
         self.notes = notes

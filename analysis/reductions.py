@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 SAME = 1e-4  # how far two evaluations of one number may be apart, relatively
+ROUNDING = 4  # and by how many units in the last place, which are more in half precision
 
 Batch = Any  # a tree of tensors whose first axis counts examples
 
@@ -29,18 +30,26 @@ def part(tree: Batch, start: int, stop: int) -> Batch:
 def divisible(function: Callable[[Batch], Any], tree: Batch, reduction: str) -> tuple[float, float] | None:
     """The value of a function of examples, and the mean or sum of its values on two parts, where these differ.
 
-    None where they do not, or where it cannot be tried.
+    None where they do not but for rounding, or where it cannot be tried.
     """
     found = lengths(tree)
     if len(found) != 1 or (count := found.pop()) < 2:
         return None
     cut = count // 2
     with torch.no_grad():
-        whole, *halves = (float(function(t)) for t in (tree, part(tree, 0, cut), part(tree, cut, count)))
+        values = [function(t) for t in (tree, part(tree, 0, cut), part(tree, cut, count))]
+    same = max(SAME, *(ROUNDING * _epsilon(t) for t in (*values, *tree_leaves(tree))))
+    whole, *halves = map(float, values)
     shares = (1.0, 1.0) if reduction == "sum" else (cut / count, 1 - cut / count)
     together = sum(share * half for share, half in zip(shares, halves, strict=True))
     largest = max(abs(whole), *(abs(share * half) for share, half in zip(shares, halves, strict=True)))
-    return None if not math.isfinite(whole) or abs(together - whole) <= SAME * largest else (whole, together)
+    return None if not math.isfinite(whole) or abs(together - whole) <= same * largest else (whole, together)
+
+
+def _epsilon(value: Any) -> float:
+    """How coarse a tensor's numbers are; 0 of anything else."""
+    known = isinstance(value, Tensor) and value.dtype.is_floating_point
+    return float(torch.finfo(value.dtype).eps) if known else 0.0
 
 
 class Summed:

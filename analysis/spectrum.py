@@ -85,8 +85,8 @@ def spectrum(
         on_progress: told what is being done, now and then.
 
     Raises:
-        CurvatureError: a product is not finite, or in half precision; the operator is not symmetric or not
-            repeatable; a setting is out of range.
+        CurvatureError: a product is not finite; the operator is not symmetric or not repeatable, or in half
+            precision; a setting is out of range.
 
     Sources: Wu & Simon 2000, *Thick-restart Lanczos*; Parlett 1998, *The symmetric eigenvalue
     problem*, section 6.9 (twice is enough); for the density ``analysis.density``.
@@ -98,11 +98,6 @@ def spectrum(
             raise CurvatureError(f"curvature: {name} must be >= 1, got {value}")
     if method not in ("auto", "dense", "lanczos"):
         raise CurvatureError(f"curvature: method must be auto, dense or lanczos, got {method!r}")
-    if found.dtype not in (torch.float32, torch.float64):
-        raise CurvatureError(
-            f"curvature: a spectrum needs products in float32 or float64, got {found.dtype}, in which vectors are "
-            "hardly orthogonal; convert the model (module.float()) and the data"
-        )
     before = found.products
     small = found.size <= SMALL or (density and found.size <= min(DENSE, probes * steps))
     small |= found.size <= DENSE and 4 * max(top + bottom, magnitude) >= found.size

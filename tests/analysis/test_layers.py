@@ -56,7 +56,8 @@ def test_gradients_are_those_of_the_loss_and_products_theirs(name):
 
 
 def test_a_function_may_attend():
-    x, y = torch.randn(3, 4, 8).double(), torch.arange(3) % 2
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(3, 4, 8, generator=generator).double(), torch.arange(3) % 2
 
     def loss(theta, batch):
         q, k, v = (batch[0] @ theta).chunk(3, -1)
@@ -64,10 +65,10 @@ def test_a_function_may_attend():
             nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)[:, -1], batch[1]
         )
 
-    made = of_function(loss, torch.randn(8, 24, generator=torch.Generator().manual_seed(0)).double(), (x, y))
+    made = of_function(loss, torch.randn(8, 24, generator=generator).double(), (x, y))
     v = torch.ones(made.size).double()
     change = (made.at(made.theta + 1e-5 * v).gradient() - made.at(made.theta - 1e-5 * v).gradient()) / 2e-5
-    torch.testing.assert_close(hessian(made) @ v, change, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(hessian(made) @ v, change, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("whole", [True, False])

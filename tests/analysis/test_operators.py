@@ -206,3 +206,17 @@ def test_a_vector_of_the_wrong_length_and_a_matrix_that_is_not_symmetric():
         gauss_newton(of_function(lambda t: t.sum(), torch.ones(3)))
     with pytest.raises(CurvatureError, match="no parameters"):
         Objective(lambda pieces, chunk: torch.ones(()), {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", [hessian, gauss_newton, gradient_covariance])
+def test_products_in_half_precision_are_refused(kind, dtype):
+    """Their matrices are symmetric to a per cent, and a search among such vectors need not end."""
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(24, 6, generator=generator).to(dtype), torch.arange(24) % 3
+    made = of_module(nn.Linear(6, 3).to(dtype), nn.CrossEntropyLoss(), data)
+    told = rf"need float32 or float64, got {dtype}, .*convert the model \(module.float\(\)\)"
+    with pytest.raises(CurvatureError, match=told):
+        kind(made)
+    with pytest.raises(CurvatureError, match=told):
+        operator(torch.eye(3, dtype=dtype))

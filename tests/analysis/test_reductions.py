@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from analysis.gradients import noise
 from analysis.objective import CurvatureError, of_function, of_module
 from analysis.operators import gauss_newton, gradient_covariance, hessian
 
@@ -55,6 +56,19 @@ def test_chunks_change_nothing(name, chunk):
     assert parts.value() == pytest.approx(whole.value(), rel=1e-12)
     for kind in KINDS:
         torch.testing.assert_close(kind(parts).dense(), kind(whole).dense(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("weight", [None, [1.0, 4.0, 0.1]])
+def test_the_rounding_of_half_precision_is_no_dependence_on_chunks(dtype, seed, weight):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(64, 6, generator=generator).to(dtype), torch.randint(3, (64,), generator=generator)
+    criterion = nn.CrossEntropyLoss(weight=None if weight is None else torch.tensor(weight, dtype=dtype))
+    module = net().to(dtype)
+    whole, parts = (of_module(module, criterion, (x, y), chunk=chunk) for chunk in (None, 24))
+    assert parts.value() == pytest.approx(whole.value(), rel=8 * torch.finfo(dtype).eps)
+    assert noise(parts).variance == pytest.approx(noise(whole).variance, rel=0.1)
 
 
 def test_sentences_of_any_length_count_by_their_words():
@@ -150,6 +164,6 @@ def test_batches_that_are_no_pairs_are_told(batch, got):
 
 def test_a_loader_leaves_the_random_state_alone():
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data()), batch_size=4, shuffle=True)
-    state = torch.get_rng_state()
-    of_module(net(), nn.CrossEntropyLoss(), loader)
+    module, state = net(), torch.get_rng_state()
+    of_module(module, nn.CrossEntropyLoss(), loader)
     assert torch.equal(torch.get_rng_state(), state)

@@ -254,12 +254,6 @@ def test_operators_that_are_not_what_they_should_be_are_told():
         spectrum(Operator(lambda v: v @ skew, 500), method="lanczos")
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_refused(dtype):
-    with pytest.raises(CurvatureError, match=r"needs products in float32 or float64, got torch.*float16"):
-        spectrum(Operator(lambda v: 2 * v, 500, dtype), top=2)
-
-
 def test_a_density_of_fewer_steps_than_asked_for_says_so():
     matrix = with_eigenvalues(np.linspace(1, 2, 500))
     few = spectrum(matrix, top=2, density=True, probes=2, steps=60, basis=20, method="lanczos")
