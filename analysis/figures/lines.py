@@ -74,13 +74,13 @@ def line_chart(
 def draw_lines(panel: Panel, *, table: pd.DataFrame, line: Line, why_empty: str) -> None:
     """Draw each name's line, with its interval behind it and its name at its end; of many names those in front."""
     shown = table.loc[np.isfinite(table[[line.x, line.y]].to_numpy(float)).all(axis=1)] if len(table) else table
+    axis = panel.axis
+    rule = [line.rule[0]] if line.rule else []
+    if len(shown) and set_scale(axis, "x", table[line.x], line.xscale):  # as far as was gone, whatever came of it
+        shown = shown[shown[line.x] > 0]
     if shown.empty:
         panel.empty(why_empty)
         return
-    axis = panel.axis
-    rule = [line.rule[0]] if line.rule else []
-    if set_scale(axis, "x", table[line.x], line.xscale):  # as far as was gone, whatever came of it
-        shown = shown[shown[line.x] > 0]
     heights = shown[line.y].to_numpy(float)
     inside = heights[(line.within[0] <= heights) & (heights <= line.within[1])]
     set_scale(axis, "y", np.concatenate([inside if len(inside) else heights, rule]), line.yscale)

@@ -98,6 +98,13 @@ def test_what_diverged_at_once_shows_how_far_it_was_to_go() -> None:
     assert x.low < x.a + 100 * x.b < x.high
 
 
+def test_what_has_values_at_0_alone_says_so_where_the_axis_is_logarithmic() -> None:
+    rows = [{"optimizer": n, "median": 2.0 if k == 0 else np.inf, "epochs": k * each}
+            for n, each in (("rprop", 1.0), ("adam", 0.01)) for k in (0, 50, 100)]  # fmt: skip
+    table = pd.DataFrame(rows).assign(low=np.nan, high=np.nan, n=5)
+    assert "No data" in words(figures.learning_curves(table, measure="loss", against="epochs").svg())
+
+
 def test_equal_values_are_bold_alike() -> None:
     table = pd.DataFrame({"optimizer": "sgd", "initializer": ["a", "b", "c"], "median": [0.25, 0.25 + 1e-9, 0.5]})
     svg = figures.heat_map(table, better="lower").svg()
