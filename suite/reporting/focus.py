@@ -72,10 +72,12 @@ def told(palette: Palette, contest: Contest) -> str:
     """Who stands in front of a problem's figures, in a sentence; empty where all do."""
     if not palette.many:
         return ""
-    shown, tied = front(palette, contest), marked(contest)[1:]
+    shown, best, tied = front(palette, contest), marked(contest)[:1], marked(contest)[1:]
     there = sum(map(shown.leads, tied))
     share = f"{'all' if there == len(tied) else f'{there} of the'} {len(tied)}" if len(tied) > 1 else "the one"
-    who = f"the best and {share} that cannot be told from it" if tied else "the best"
+    who = f"the best and {share} that cannot be told from it" if tied else "the best" if best else ""
     known = [name for name in beside(palette) if name not in marked(contest)]
-    who += f", with {listed(known)} to compare" if known else ""
-    return f"Its figures bring forward {who}; the others are grey: point at a line to see whose it is."
+    if known:
+        who += f", with {listed(known)} to compare" if best else listed(known)
+    others = f"Its figures bring forward {who}; the others are" if who else "The lines of its figures are"
+    return f"{others} grey: point at a line to see whose it is."

@@ -83,20 +83,22 @@ def solved(found: Sequence[Contest], palette: Palette) -> Chart:
 
 
 def ranks(found: Sequence[Contest], palette: Palette) -> Chart:
-    """Every optimizer's rank on every problem."""
+    """Every optimizer's rank on every problem, the best in the mean first; what diverged counts as the last."""
     rows = [
         {
             "optimizer": row["optimizer"],
             "problem": contest.name,
-            "rank": math.inf if row["final"][contest.ranked_by]["value"] is None else float(rank),
+            "rank": math.inf if diverged else float(rank),
+            "place": len(contest.leading) if diverged else rank,
             "marked": row["verdict"] in TONES,
         }
         for contest in found
         for rank, row in enumerate(contest.leading, 1)
+        for diverged in [row["final"][contest.ranked_by]["value"] is None]
     ]
-    table = pd.DataFrame(rows, columns=["optimizer", "problem", "rank", "marked"])
-    order = table.groupby("optimizer")["rank"].mean().sort_values().index
-    table = table.set_index("optimizer").loc[order].reset_index()
+    table = pd.DataFrame(rows, columns=["optimizer", "problem", "rank", "place", "marked"])
+    order = table.groupby("optimizer")["place"].mean().sort_values(kind="stable").index
+    table = table.drop(columns="place").set_index("optimizer").loc[order].reset_index()
     return heat_map(
         table, value="rank", columns="problem", name="ranks", title="Ranks", palette=palette,
         caption="By the median, from the best start; bold is the best and what cannot be told from it.",

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from fake_engine import FakeEngine, bowl
 from reported import ENVIRONMENT
 
-from analysis.figures import FEW, LIGHT, OWN
+from analysis.figures import FEW, LIGHT, OWN, Palette
 from analysis.report import Figure, Page
 from problems.problem import problem
 from suite import comparisons, records
@@ -20,6 +20,8 @@ from suite.ledger import Ledger
 from suite.optimizers import optimizer
 from suite.outcome import compare
 from suite.plan import Question, plan
+from suite.reporting import focus, profiles
+from suite.reporting.contests import every, newest
 from suite.reporting.evidence import Evidence
 from suite.reporting.page import page as page_of
 from suite.spec import Run
@@ -38,19 +40,20 @@ def page(folder: Path) -> Page:
     return page_of(Evidence.read(str(folder)))
 
 
-@pytest.fixture(scope="module")
-def diverged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two optimizers on two problems, of which on the second all runs diverge."""
-    folder = tmp_path_factory.mktemp("diverged")
+def all_diverge(folder: Path, optimizers: str) -> Path:
+    """Optimizers on two problems, of which on the second all runs diverge."""
     engine = FakeEngine(loss=lambda run: math.inf if run.problem.startswith("linear") else bowl(run))
-    question = Question(
-        "digits_mlp, linear_regression", "sgd, adam", initializers="default", trials=2, seeds=6, steps=40
-    )
+    question = Question("digits_mlp, linear_regression", optimizers, "default", trials=2, seeds=6, steps=40)
     outcome = compare(plan(question), Ledger(Store(folder), train=engine), lambda phase, runs: lambda p: None)
     (rows,) = [rows for task, rows in outcome.rows.items() if task.name == "linear_regression"]
-    assert [mark(row) for row in rows] == ["", ""] and not any(row.trained for row in rows)
+    assert {mark(row) for row in rows} == {""} and not any(row.trained for row in rows)
     comparisons.save(outcome, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def diverged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return all_diverge(tmp_path_factory.mktemp("diverged"), "sgd, adam")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,19 @@ def test_ranks_and_profiles_count_no_problem_on_which_all_diverged(diverged: Pat
     profile = next(chart for name, chart in charts.items() if name.startswith("profile"))
     assert profile.table is not None
     assert profile.table.empty or profile.table["tau"].max() >= 4, "it goes as far as the score that is told of it"
+
+
+def test_of_many_that_all_diverged_none_is_said_to_be_the_best(tmp_path: Path) -> None:
+    evidence = Evidence.read(str(all_diverge(tmp_path, ", ".join(reversed(CHEAP)))))
+    known, unknown = newest(every(evidence))
+    palette = page_of(evidence).palette
+    assert "bring forward the best and " in focus.told(palette, known)
+    assert focus.told(palette, unknown).startswith("Its figures bring forward adam and sgd; the others are grey")
+    assert focus.told(Palette(f"n{i}" for i in range(30)), unknown).startswith("The lines of its figures are grey")
+    ranks = profiles.ranks([known, unknown], palette).table
+    assert ranks is not None
+    finite = ranks[ranks["problem"] == known.name]
+    assert finite["rank"].tolist() == [1.0 + i for i in range(len(CHEAP))], "as they did where some trained"
 
 
 def test_costs_alone_give_each_colour_to_one_optimizer(costs: Path) -> None:
