@@ -212,7 +212,7 @@ def gains_for_deep_nets(
 
     200 steps of Adam on a tanh net of 100 layers of 64 units, whose gain is measured so that gradients neither grow
     nor shrink on their way back; the training loss against that at the start, of which a third should be gone. The
-    rate is one at which every gain learns best, of 3·10⁻⁵ to 10⁻³. The source has up to 1000 layers, which
+    rate is near those at which any gain learned best, of 3·10⁻⁵ to 10⁻³. The source has up to 1000 layers, which
     ``problem`` may have, too, for more time. The control has a gain a tenth below 1.
     """
 
