@@ -82,17 +82,27 @@ Draw = Callable[[Panel], None]
 
 
 @dataclass(frozen=True)
+class _Rendered:
+    data: bytes
+    marks: list[Place]
+    points: list[tuple[Points, Axis, Axis]]
+    below: list[str]
+
+
+@dataclass(frozen=True)
 class Inline:
     """A chart for a page: SVG whose colours are CSS variables, and what it says when pointed at.
 
     Args:
         marks: single places, each with what it says.
         points: rows of tables, with the axes along which they lie.
+        below: lines for below a file of it, in which nobody can point at anything: whose lines are grey.
     """
 
     svg: str
     marks: list[Place]
     points: list[tuple[Points, Axis, Axis]]
+    below: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +154,7 @@ class Chart:
         kind = path.suffix.lower().lstrip(".")
         if kind not in FORMATS:
             raise ValueError(f"a figure is saved as {', '.join(FORMATS)}, got {path.name!r}")
-        path.write_bytes(self.svg(theme).encode() if kind == "svg" else self._rendered(kind, theme, True, dpi)[0])
+        path.write_bytes(self.svg(theme).encode() if kind == "svg" else self._rendered(kind, theme, True, dpi).data)
         return path
 
     def svg(self, theme: Theme = LIGHT) -> str:
@@ -152,7 +162,7 @@ class Chart:
 
         Notebooks put the SVG of all their cells into one page, so its identities are no other figure's.
         """
-        text = slim(self._rendered("svg", theme, True)[0].decode())
+        text = slim(self._rendered("svg", theme, True).data.decode())
         text = _identified(text, f"i{crc32(text.encode()):08x}-")
         titles = [f"<title>{escape(name)}</title>" for name in self.palette]
         text = re.sub(r' data-s="(\d+)">', lambda found: found[0] + titles[int(found[1])], text)
@@ -164,23 +174,29 @@ class Chart:
         Args:
             prefix: of the identities within the SVG, which must differ between the figures of a page.
         """
-        data, marks, points = self._rendered("svg", LIGHT, False)
-        text = _identified(slim(data.decode()), prefix)
+        drawn = self._rendered("svg", LIGHT, False)
+        text = _identified(slim(drawn.data.decode()), prefix)
         for role, colour in LIGHT.roles.items():
             text = text.replace(colour, f"var(--{role})")
         text = re.sub(r"font:([\d.]+)px [^;\"]*", r"font-size:\1px", text)  # matplotlib 3.10 and before
         text = re.sub(r"font-family:[^;\"]*;", "", text)
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-        return Inline(text, marks, points)
+        return Inline(text, drawn.marks, drawn.points, drawn.below)
 
     def _repr_svg_(self) -> str:
         """How a notebook shows it."""
         return self.svg()
 
-    def _rendered(
-        self, kind: str, theme: Theme, titled: bool, dpi: int = 72
-    ) -> tuple[bytes, list[Place], list[tuple[Points, Axis, Axis]]]:
+    def heading(self, of: str = "") -> list[str]:
+        """The title in lines that are no wider than the figure.
+
+        Args:
+            of: what it shows, where the title leaves that to a heading above it.
+        """
+        return wrap(f"{self.title} on {of}" if of else self.title, int(72 * self.whole[0] / TITLE_LETTER))
+
+    def _rendered(self, kind: str, theme: Theme, titled: bool, dpi: int = 72) -> _Rendered:
         import matplotlib as mpl
 
         with mpl.rc_context(settings(theme, self.name)):
@@ -188,13 +204,13 @@ class Chart:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=dpi, metadata=_DATES[kind])
             marks, points = (places(figure, panels), along(figure, panels)) if kind == "svg" else ([], [])
-        return buffer.getvalue(), marks, points
+        return _Rendered(buffer.getvalue(), marks, points, _behind(figure, panels))
 
     def _drawn(self, theme: Theme, titled: bool) -> tuple[Figure, list[Panel]]:
         from matplotlib.figure import Figure
 
         width, height = self.whole
-        title = wrap(self.title, int(72 * width / TITLE_LETTER)) if titled else []
+        title = self.heading() if titled else []
         above = 0.3 * titled + LINE * max(len(title) - 1, 0)
         figure = Figure(figsize=(width, height + above), dpi=72, layout="constrained")
         axes = figure.subplots(*self._grid, squeeze=False).ravel()
@@ -205,8 +221,10 @@ class Chart:
             draw(panel)
         if title:
             figure.suptitle("\n".join(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.ink)
-        if titled:
-            _name_behind(figure, panels)
+        below = _behind(figure, panels) if titled else []
+        if below:
+            figure.set_figheight(figure.get_figheight() + 1.3 * SMALL / 72 * len(below))
+            figure.supxlabel("\n".join(below), x=0.01, ha="left", fontsize=SMALL, color=theme.muted)
         return figure, panels
 
 
@@ -215,17 +233,16 @@ def _identified(svg: str, prefix: str) -> str:
     return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
 
 
-def _name_behind(figure: Figure, panels: Sequence[Panel]) -> None:
-    """Say below a figure that nobody can point at whose lines are grey; of one panel, in the order of their ends."""
+def _behind(figure: Figure, panels: Sequence[Panel]) -> list[str]:
+    """Whose lines are grey, in lines as wide as the figure; of one panel, in the order of their ends."""
     orders = [panel.behind for panel in panels if panel.behind]
     if not orders:
-        return
+        return []
     there = {name for order in orders for name in order}
     names = orders[0] if len(orders) == 1 else [name for name in panels[0].palette if name in there]
     said = f"In grey{', from the top' if len(orders) == 1 else ''}: {', '.join(names)}"
-    lines = wrap(said, int(72 * figure.get_figwidth() / LETTER), break_long_words=False, break_on_hyphens=False)
-    figure.set_figheight(figure.get_figheight() + 1.3 * SMALL / 72 * len(lines))
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=SMALL, color=panels[0].theme.muted)
+    letters = int(72 * figure.get_figwidth() / LETTER)
+    return wrap(said, letters, break_long_words=False, break_on_hyphens=False)
 
 
 def beside(name: str, title: str, charts: Sequence[Chart], **options: Any) -> Chart:

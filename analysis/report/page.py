@@ -64,9 +64,11 @@ class Figure:
 
     Args:
         variants: by the words on their buttons; the first is shown.
+        of: what they show, where their titles leave that to the section's; files that are saved say it.
     """
 
     variants: Mapping[str, Chart]
+    of: str = ""
 
     @property
     def first(self) -> Chart:

@@ -23,10 +23,11 @@ ROWS = 3000  # of a figure's data beyond which it is not put into the page, unle
 def render(page: Page) -> str:
     """The page; the same page gives the same text."""
     blocks = [block for section in page.sections for block in section.blocks]
-    charts = [chart for block in blocks if isinstance(block, Figure) for chart in block.variants.values()]
+    charts = {chart: block.of for block in blocks if isinstance(block, Figure) for chart in block.variants.values()}
     numbers = Numbers()
     drawn = {
-        chart: _drawn(chart, f"f{i}-", chart.palette.shares(page.palette), numbers) for i, chart in enumerate(charts)
+        chart: _drawn(chart, of, f"f{i}-", chart.palette.shares(page.palette), numbers)
+        for i, (chart, of) in enumerate(charts.items())
     }
     return _templates().get_template("page.html").render(page=page, drawn=drawn, numbers=list(numbers))
 
@@ -63,15 +64,17 @@ def _variables(theme: Theme) -> str:
     return ";".join(f"--{role}:{colour}" for role, colour in theme.roles.items())
 
 
-def _drawn(chart: Chart, prefix: str, shared: bool, numbers: Numbers) -> dict[str, Any]:
-    """The SVG of a chart, the identity of its numbers, and what it says when pointed at, safe inside ``<script>``.
+def _drawn(chart: Chart, of: str, prefix: str, shared: bool, numbers: Numbers) -> dict[str, Any]:
+    """The SVG of a chart, the identity of its numbers, and what it says when pointed at and in a file, safe inside
+    ``<script>``.
 
     Args:
         shared: whether its names are those of the page's key, which then brings them forward.
     """
     inline = chart.inline(prefix)
     points = [_pointed(chart, numbers, *along) for along in inline.points]
-    said = json.dumps({"marks": inline.marks, "points": points}, ensure_ascii=False, separators=(",", ":"))
+    told = {"marks": inline.marks, "points": points, "above": chart.heading(of), "below": inline.below}
+    said = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
     svg = inline.svg if shared else inline.svg.replace(" data-s=", " data-o=")
     there = chart.table is not None and len(chart.table) > 0 and (bool(points) or len(chart.table) <= ROWS)
     data = numbers.add(chart.table) if there and chart.table is not None else ""

@@ -285,15 +285,12 @@ def every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> 
         yield chart if seen[chart.name] == 1 else replace(chart, name=f"{chart.name}-{seen[chart.name]}")
 
 
-def _of_problem(contest: Contest, palette: Palette) -> Iterator[Chart]:
-    yield final(contest, palette)
-    for variants in curves(contest, palette):
-        yield from variants.values()
-    yield from tuned(contest, palette)
-    yield budget(contest, palette)
-    chart = starts(contest, palette)
-    if chart is not None:
-        yield chart
+def of_problem(contest: Contest, palette: Palette) -> Iterator[Mapping[str, Chart]]:
+    """The figures of one problem, which their titles leave to a heading: each by its clocks, if it has any."""
+    yield from curves(contest, palette)
+    for chart in (*tuned(contest, palette), budget(contest, palette), starts(contest, palette)):
+        if chart is not None:
+            yield {"": chart}
 
 
 def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) -> Iterator[Chart]:
@@ -304,7 +301,8 @@ def _every(evidence: Evidence, contests: Sequence[Contest], palette: Palette) ->
     for one in series(contests):
         yield from scaling_charts(one, slug(one.name), palette)
     for contest in contests:
-        for chart in _of_problem(contest, palette):
+        shown = [chart for variants in of_problem(contest, palette) for chart in variants.values()]
+        for chart in (final(contest, palette), *shown):
             yield replace(chart, title=f"{chart.title} on {contest.name}")
     for found in costs(evidence, palette).values():
         yield from found

@@ -170,11 +170,7 @@ def _problems(found: Sequence[Contest], palette: Palette, costs: Mapping[str, li
     left = dict(costs)
     for key, contest in zip(keys(found), found, strict=True):
         blocks: list[Block] = [tables.verdict_table(contest, f"{key}-verdicts")]
-        blocks += [Figure(variants) for variants in figures.curves(contest, palette)]
-        blocks += [_figure(chart) for chart in figures.tuned(contest, palette)]
-        blocks.append(_figure(figures.budget(contest, palette)))
-        chart = figures.starts(contest, palette)
-        blocks += [_figure(chart)] if chart is not None else []
+        blocks += [Figure(variants, contest.name) for variants in figures.of_problem(contest, palette)]
         blocks += [_figure(chart) for chart in left.pop(contest.name, ())]
         yield Section(key, contest.name, blocks, _lead(contest, palette), "problem")
 

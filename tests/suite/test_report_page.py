@@ -269,6 +269,26 @@ def test_figures_are_saved(page: Any, tmp_path: Path) -> None:
             assert "var(" not in path.read_text() and LIGHT.series[0] in path.read_text()
 
 
+def test_files_have_their_title_and_name_grey_lines(browser: Any, many_file: Path, tmp_path: Path) -> None:
+    for page in opened(browser, many_file, 1280, "light"):
+        figure = page.locator("#p-digits-mlp figure:has(.behind)").first
+        with page.expect_download() as saved:
+            figure.get_by_role("button", name="SVG", exact=True).click()
+        saved.value.save_as(tmp_path / "saved.svg")
+        root = ET.parse(tmp_path / "saved.svg").getroot()
+        texts = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        at = next(i for i, text in enumerate(texts) if text.startswith("In grey, from the top: "))
+        assert texts[at - 1] == "Test accuracy on digits_mlp"
+        named = {name.strip() for name in " ".join(texts[at:]).partition(": ")[2].split(",")}
+        behind = figure.locator(".chart:not([hidden]) .behind").evaluate_all("all => all.map(e => e.dataset.s)")
+        key = page.locator(".key button").evaluate_all("all => all.map(b => [b.dataset.k, b.innerText])")
+        assert named == {name for k, name in key if k in behind}
+        page.goto((tmp_path / "saved.svg").as_uri())
+        box = page.evaluate("(({x, y, width, height}) => [x, y, width, height])(document.documentElement.getBBox())")
+        paper = [float(number) for number in root.attrib["viewBox"].split()]
+        assert box == pytest.approx(paper, abs=0.01), "nothing reaches beyond the paper"
+
+
 def test_it_prints_on_white_without_its_controls(page: Any) -> None:
     page.click(".theme")
     page.emulate_media(media="print")

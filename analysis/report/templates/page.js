@@ -86,16 +86,23 @@ function number(v) {
 }
 const plain = v => Number.isInteger(v) && Math.abs(v) < 1e6 ? String(v) : number(v);
 
-// figures: saving
-function drawn(svg) {
-  const style = getComputedStyle(root), copied = svg.cloneNode(true), [, , w, h] = svg.getAttribute("viewBox").split(" ");
-  copied.setAttribute("width", w); copied.setAttribute("height", h);
-  copied.setAttribute("font-family", "Helvetica Neue, Arial, Liberation Sans, sans-serif");
-  const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  paper.setAttribute("width", w); paper.setAttribute("height", h); paper.setAttribute("fill", "var(--paper)");
-  copied.prepend(paper);
+// figures: saving, with what the page says around them
+function drawn(chart) {
+  const svg = chart.querySelector("svg"), { above, below } = JSON.parse(chart.querySelector("script").textContent);
+  const style = getComputedStyle(root), copied = svg.cloneNode(true), [w, h] = svg.getAttribute("viewBox").split(" ").slice(2).map(Number);
+  const top = above.length && 8 + 14 * above.length, height = top + h + (below.length && 4 + 9 * below.length);
+  const put = (kind, looks, words = "") => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
+    for (const [name, value] of Object.entries(looks)) made.setAttribute(name, value);
+    made.textContent = words;
+    return made;
+  };
+  for (const [name, value] of Object.entries({ width: w, height, viewBox: `0 ${-top} ${w} ${height}`, "font-family": "Helvetica Neue, Arial, Liberation Sans, sans-serif" })) copied.setAttribute(name, value);
+  copied.prepend(put("rect", { y: -top, width: w, height, fill: "var(--paper)" }));
+  copied.append(...above.map((line, i) => put("text", { x: 3, y: 14 * (i + 1) - top, "font-size": 11, "font-weight": "bold", fill: "var(--ink)" }, line)));
+  copied.append(...below.map((line, i) => put("text", { x: 3, y: h + 9 * (i + 1), "font-size": 7, fill: "var(--muted)" }, line)));
   const text = new XMLSerializer().serializeToString(copied).replace(/var\((--\w+)\)/g, (_, name) => style.getPropertyValue(name).trim());
-  return { text, w: +w, h: +h };
+  return { text, w, h: height };
 }
 function save(name, href) { const a = document.createElement("a"); a.download = name; a.href = href; a.click(); }
 const address = (text, type) => `data:${type};charset=utf-8,${encodeURIComponent(text)}`;
@@ -104,7 +111,7 @@ for (const button of all(document, "[data-save]")) button.onclick = () => {
   if (button.dataset.save === "csv") {
     return chart.dataset.numbers ? save(name, address(csv(numbers(chart.dataset.numbers)), "text/csv")) : told(button, "none");
   }
-  const { text, w, h } = drawn(chart.querySelector("svg"));
+  const { text, w, h } = drawn(chart);
   if (button.dataset.save === "svg") return save(name, address(text, "image/svg+xml"));
   const image = new Image();
   image.onload = () => {
