@@ -174,8 +174,9 @@ def orthogonal_at_any_depth(initializer: str = "orthogonal", width: Count = 64, 
 
     Full-batch steps of linear nets of 3, 10, 30 and 100 layers of 64 units until the loss is a thousandth of that of
     a map of 0, at most 60, at a rate of ¼ over the depth (of powers of 2 over the depth, 1 is the largest at which
-    they train, but few steps tell little apart). The power of the depth that the steps grow by, and the share of
-    seeds that learn at all depths. The control draws small weights one by one.
+    they train, but few steps tell little apart, and the most steps of any depth over the fewest tell more of the
+    draws than of depth). The power of the depth that the steps grow by, and the share of seeds that learn at all
+    depths. The control draws small weights one by one.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -212,8 +213,9 @@ def gains_for_deep_nets(
 
     200 steps of Adam on a tanh net of 100 layers of 64 units, whose gain is measured so that gradients neither grow
     nor shrink on their way back; the training loss against that at the start, of which a third should be gone. The
-    rate is near those at which any gain learned best, of 3·10⁻⁵ to 10⁻³. The source has up to 1000 layers, which
-    ``problem`` may have, too, for more time. The control has a gain a tenth below 1.
+    rate is near those at which any gain learned best, of 3·10⁻⁵ to 10⁻³. The source has up to 1000 layers; with 200 a
+    fifth of the loss is gone after as many steps, so that they would need more. The control has a gain a tenth below
+    1.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -314,7 +316,8 @@ def starts_that_fail(
     """Where training begins can decide whether it converges at all, for some starts meet with numbers that overflow.
 
     600 steps on a net of 20 layers from N(0, 1) and from N(0, 2/m), each at the best of 11 rates: the shares of seeds
-    that diverge and that learn, to an accuracy of a half at least. The control takes the second start for the first.
+    that diverge and that learn, to an accuracy of a half at least. (At one rate of 0.1 for both, hardly a seed
+    learned in time from the second.) The control takes the second start for the first.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
