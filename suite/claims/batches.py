@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-from problems.bounds import Count, OneOf, Positive
+from problems.bounds import Count, Fraction, OneOf, Positive
 from suite.claims.base import Experiment, Observation, claim, typical
 from suite.claims.courses import by_target, drawn, each_gradient, made_of, measured, objective, over_examples, trained
 from suite.claims.lab import ExperimentError, Lab, arm, differences, ratios, slope
@@ -215,7 +215,7 @@ def first_pass_generalizes(
     epoch: Count = 1,
     problem: str = "digits_mlp",
     optimizer: str = "sgd(lr=0.1)",
-    within: Annotated[float, OneOf((0.05, 0.1, 0.2))] = 0.1,
+    within: Fraction = 0.1,
     seeds: Count = 15,
 ) -> Experiment:
     """While no example is repeated, minibatch descent follows the gradient of the generalization error.

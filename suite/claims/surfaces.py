@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Annotated
 
-from problems.bounds import Count, Fraction, OneOf
+from problems.bounds import Bound, Count, Fraction, OneOf
 from suite.claims.base import Experiment, Observation, claim, exactly, share, typical
 from suite.claims.courses import drawn, made_of, objective, trained
 from suite.claims.lab import Lab, Runs, arm, ratios
@@ -79,7 +79,7 @@ def _fallen(runs: Runs, measure: str) -> list[float]:
 
 
 @claim(section="8.2.2", source="Deep Learning, section 8.2.2", control="matched=False")
-def hidden_units_are_interchangeable(matched: bool = True, width: Annotated[int, OneOf((2, 3, 4))] = 3) -> Experiment:
+def hidden_units_are_interchangeable(matched: bool = True, width: Annotated[int, Bound(2, 4)] = 3) -> Experiment:
     """Hidden units may change places, n!^m ways for m layers of n, and rectified ones their scales, at equal loss.
 
     A perceptron with two hidden layers on digits, in float64 after training a little: the largest change of the
