@@ -33,6 +33,7 @@ def claims(
     names: Sequence[str],
     section: str,
     controls: bool,
+    seed: int,
     jobs: int | None,
     results: str,
     force: bool,
@@ -45,7 +46,7 @@ def claims(
     specs = asked(", ".join(names) or "all", section)
     Store(Path(results) / FOLDER).ready()
     found: list[dict[str, Any]] = []
-    for record in carry_out_all(specs, results, jobs or cores(), force, controls):
+    for record in carry_out_all(specs, results, jobs or cores(), force, controls, seed):
         found.append(record)
         if not quiet:
             took = duration(record["seconds"])
@@ -134,5 +135,7 @@ def _summary(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{count(len(found), 'claim')}: {told}"
     yield "Medians over seeds, or shares of them, with intervals that hold at 95 % for all of a claim together;"
     yield "? where an interval takes in what is claimed and what is not, x where it lies outside."
+    if seeds := {record["seed"] for record in found} - {0}:
+        yield f"Seeds from {', '.join(map(str, sorted(seeds)))} on."
     if any("control" in record for record in found):
         yield "A control is the experiment without what the claim is about, of which it must not hold."

@@ -26,11 +26,12 @@ FOLDER = "claims"
 FAILED = "failed"  # in place of a verdict, where the experiment could not be carried out
 
 
-def carry_out(spec: Spec, results: str, force: bool = False, controls: bool = False) -> dict[str, Any]:
+def carry_out(spec: Spec, results: str, force: bool = False, controls: bool = False, seed: int = 0) -> dict[str, Any]:
     """The experiment of a bound claim, carried out in this process, as plain values; it is kept unless it failed.
 
     Args:
         controls: carry out its control, too.
+        seed: the first of the seeds.
 
     Raises:
         StoreError: a result cannot be stored.
@@ -44,10 +45,10 @@ def carry_out(spec: Spec, results: str, force: bool = False, controls: bool = Fa
     about |= {key: entry.meta.get(key, "") for key in ("section", "source")}
     began = time.perf_counter()
     with one_thread():
-        record = {**about, **_found(spec, results, force)}
+        record = {**about, "seed": seed, **_found(spec, results, force, seed)}
         if controls and "control" in entry.meta:
             other = control(spec)
-            record["control"] = {"settings": entry.meta["control"], **_found(other, results, force)}
+            record["control"] = {"settings": entry.meta["control"], **_found(other, results, force, seed)}
         record["environment"] = environment()
     record["seconds"] = round(time.perf_counter() - began, 3)
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -62,12 +63,12 @@ def control(spec: Spec) -> Spec:
     return claim.bind(spec.replace(**changes))
 
 
-def _found(spec: Spec, results: str, force: bool) -> dict[str, Any]:
+def _found(spec: Spec, results: str, force: bool, seed: int) -> dict[str, Any]:
     """The verdict and what was observed, or why nothing could be."""
     from suite.claims.lab import ExperimentError, Lab
 
     try:
-        found = tuple(claim.build(spec)(Lab(Path(results) / FOLDER, force)))
+        found = tuple(claim.build(spec)(Lab(Path(results) / FOLDER, force, seed)))
         return {"verdict": judged(found), "observations": [_plain(each, level_of(found)) for each in found]}
     except (UsageError, ExperimentError) as error:
         problem = str(error)
@@ -101,15 +102,15 @@ def _written(value: float) -> float | str:
 
 
 def carry_out_all(
-    specs: Sequence[Spec], results: str, jobs: int, force: bool = False, controls: bool = False
+    specs: Sequence[Spec], results: str, jobs: int, force: bool = False, controls: bool = False, seed: int = 0
 ) -> Iterator[dict[str, Any]]:
     """The same for several claims, each as it is finished, in so many processes with one thread each."""
     if jobs == 1 or len(specs) == 1:
-        yield from (carry_out(spec, results, force, controls) for spec in specs)
+        yield from (carry_out(spec, results, force, controls, seed) for spec in specs)
         return
     pool = ProcessPoolExecutor(min(jobs, len(specs)), CONTEXT, end_with_parent)
     try:
-        for done in as_completed([pool.submit(carry_out, spec, results, force, controls) for spec in specs]):
+        for done in as_completed([pool.submit(carry_out, spec, results, force, controls, seed) for spec in specs]):
             yield done.result()
     except BaseException:
         kill(pool)

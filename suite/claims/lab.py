@@ -43,14 +43,20 @@ def arm(problem: str, optimizer: str, initializer: str = "default", **options: A
 
 
 class Lab:
-    """Trains arms, each on the same seeds 0, 1, 2, …, so that what is compared has the same minibatches.
+    """Trains arms, each on the same seeds, so that what is compared has the same minibatches.
 
     Args:
         results: the folder in which every run is kept, and found again.
+        seed: the first of the seeds: an experiment that was designed on some may be carried out on others.
     """
 
-    def __init__(self, results: str | Path, force: bool = False) -> None:
+    def __init__(self, results: str | Path, force: bool = False, seed: int = 0) -> None:
         self.ledger = Ledger(Store(results), 1, force)
+        self.seed = seed
+
+    def seeds(self, count: int) -> range:
+        """So many seeds, those of every arm, for what an experiment draws itself."""
+        return range(self.seed, self.seed + count)
 
     def train(self, arms: Mapping[K, Arm], seeds: int) -> dict[K, Runs]:
         """The runs of each arm.
@@ -59,7 +65,7 @@ class Lab:
             UsageError: an unknown name, a setting out of bounds, missing data.
             ExperimentError: a run failed, or its start makes no sense for its problem.
         """
-        asked = {key: _runs(each, seeds) for key, each in arms.items()}
+        asked = {key: _runs(each, self.seeds(seeds)) for key, each in arms.items()}
         found = self.ledger.obtain(list(dict.fromkeys(run for runs in asked.values() for run in runs)))
         return {key: Runs([found[run] for run in runs]) for key, runs in asked.items()}
 
@@ -71,20 +77,19 @@ class Lab:
         """
         found = {}
         for key, each in arms.items():
-            question = Question(
-                each.problem, each.optimizer, each.initializer, trials=trials, seeds=seeds, **each.options
-            )
+            question = Question(each.problem, each.optimizer, each.initializer, trials=trials, seeds=1, **each.options)
             outcome = compare(plan(question), self.ledger, lambda phase, runs: lambda progress: None)
             [[row]] = outcome.rows.values()
             if row.best is None or row.problem:
                 raise ExperimentError(f"{each.optimizer} on {each.problem}: {row.problem}")
-            runs = row.contestant.evaluation_runs(row.best)
+            [first] = row.contestant.evaluation_runs(row.best)
+            runs = [replace(first, seed=seed) for seed in self.seeds(seeds)]
             results = self.ledger.obtain(runs)
             found[key] = Runs([results[run] for run in runs])
         return found
 
 
-def _runs(asked: Arm, seeds: int) -> list[Run]:
+def _runs(asked: Arm, seeds: Sequence[int]) -> list[Run]:
     """The runs of an arm, one for each seed."""
     from suite.commands import one_run
 
@@ -97,7 +102,7 @@ def _runs(asked: Arm, seeds: int) -> list[Run]:
     first = one_run(
         problem=asked.problem, optimizer=asked.optimizer, initializer=asked.initializer, seed=0, **{**own, **options}
     )
-    return [replace(first, seed=seed, until_target=until) for seed in range(seeds)]
+    return [replace(first, seed=seed, until_target=until) for seed in seeds]
 
 
 class Runs(Sequence[Result]):

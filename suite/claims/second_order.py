@@ -106,7 +106,7 @@ def regularized_newton_descends(
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
-        found = [_along_lowest(problem, factor, seed) for seed in range(seeds)]
+        found = [_along_lowest(problem, factor, seed) for seed in lab.seeds(seeds)]
         return [share("starts at which the step goes down along the lowest eigenvector", found, above=0.5)]
 
     return experiment
@@ -134,7 +134,7 @@ def regularized_newton_is_gradient_descent(
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
-        cosines, lengths = zip(*(_beside_gradient(problem, factor, seed) for seed in range(seeds)), strict=True)
+        cosines, lengths = zip(*(_beside_gradient(problem, factor, seed) for seed in lab.seeds(seeds)), strict=True)
         return [
             typical("cosine of the angle to −g", cosines, above=0.99),
             typical("length / (‖g‖/α)", lengths, above=0.99, below=1.01),

@@ -64,7 +64,7 @@ def symmetry_must_be_broken(
         accuracy = {start: runs.final("test_accuracy") for start, runs in lab.train(arms, seeds).items()}
         found = []
         for start in names:
-            apart = [_apart(problem, optimizer, start, steps, seed) for seed in range(seeds)]
+            apart = [_apart(problem, optimizer, start, steps, seed) for seed in lab.seeds(seeds)]
             relative = ratios(accuracy[start], accuracy["default"])
             found.append(typical(f"distance between two units, {start}", apart, below=1e-6))
             found.append(typical(f"accuracy / that from a random start, {start}", relative, below=0.5))
@@ -134,7 +134,7 @@ def normalized_keeps_variances(
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
-        looks = [looked(problem, initializer, seed) for seed in range(seeds)]
+        looks = [looked(problem, initializer, seed) for seed in lab.seeds(seeds)]
         up = [_factor([t.var() for t in sums[:-1]]) for sums, _ in looks]
         down = [_factor([t.var() for t in reversed(gradients[:-1])]) for _, gradients in looks]
         return [
@@ -238,7 +238,7 @@ def sparse_sums(initializer: str = "sparse(k=15)", seeds: Count = 12) -> Experim
         found = {}
         for m in (32, 128, 512, 1024):
             problem = f"digits_mlp(hidden=({m}, 64))"
-            looks = [looked(problem, initializer, seed) for seed in range(seeds)]
+            looks = [looked(problem, initializer, seed) for seed in lab.seeds(seeds)]
             found[m] = [float(sums[1].std()) for sums, _ in looks]
         return [typical("power of the units below that sums grow by", slopes(found), -0.1, 0.1)]
 
@@ -258,7 +258,7 @@ def sparse_diversity(
 
     def experiment(lab: Lab) -> Sequence[Observation]:
         def alike(start: str, first: int) -> list[float]:
-            return [_alike(looked(problem, start, first + seed)[0][0]) for seed in range(seeds)]
+            return [_alike(looked(problem, start, first + seed)[0][0]) for seed in lab.seeds(seeds)]
 
         dense = alike("gaussian(std=1)", 1000)
         return [typical("correlation between units / of dense weights", ratios(alike(initializer, 0), dense), below=1)]

@@ -103,7 +103,7 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
     """A row for each observation, with every number in full."""
     import pandas as pd
 
-    about = ("section", "claim", "name", "says", "source")
+    about = ("section", "claim", "name", "says", "source", "seed")
     numbers = ("value", "low", "high", "level", "n", "above", "below")
     rows = [
         {key: record[key] for key in about}

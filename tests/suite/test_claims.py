@@ -177,6 +177,16 @@ def test_a_failed_run_says_nothing_of_a_claim(tmp_path) -> None:
         Lab(str(tmp_path)).train({"": asked}, 1)
 
 
+def test_other_seeds_give_other_runs(own, tmp_path) -> None:
+    for seed in ("0", "100"):
+        assert invoke(own, "--results", tmp_path / seed, "--seed", seed).exit_code == 0
+    (one,), (other,) = (load(tmp_path / seed) for seed in ("0", "100"))
+    assert (one["seed"], other["seed"]) == (0, 100)
+    assert not set(one["observations"][0]["values"]) & set(other["observations"][0]["values"])
+    found = Lab(str(tmp_path), seed=7).tune({"": arm("linear_regression", "sgd", steps=20)}, 3, trials=4)[""]
+    assert [each.run.seed for each in found] == [7, 8, 9]
+
+
 def test_a_tuned_arm_is_tuned_on_seeds_of_its_own(tmp_path) -> None:
     found = Lab(str(tmp_path)).tune({"": arm("linear_regression", "sgd", steps=20)}, 3, trials=4)[""]
     assert [each.run.seed for each in found] == [0, 1, 2]
