@@ -12,6 +12,7 @@ from suite.claims.conjugate import _at_least, _cosines, apart, gradients_to_targ
 from suite.claims.lab import Lab, arm
 from suite.claims.paths import eigen, gradients, losses, visited
 from suite.claims.quasi_newton import _bytes
+from suite.claims.sharpness import sharpness
 
 EXACT = (
     "newton_jumps(size=8)",
@@ -73,3 +74,7 @@ def test_gradients_are_counted_until_the_target_and_are_infinite_where_it_is_not
     found = Lab(str(tmp_path)).train({"met": met, "missed": missed}, 1)
     assert gradients_to_target(found["met"]) == found["met"].counted("gradient")
     assert gradients_to_target(found["missed"]) == [float("inf")]
+
+
+def test_the_sharpness_of_a_quadratic_is_its_largest_eigenvalue() -> None:
+    assert sharpness("quadratic(size=6)", "sgd(lr=0.1)", 3, 0) == pytest.approx(1, rel=1e-5)
