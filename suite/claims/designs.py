@@ -1,0 +1,392 @@
+"""Sections 8.7.4 to 8.7.6: supervised pretraining, models that are easy to optimize, continuation and curricula."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from problems.bounds import Count, Natural, NonNegative, Positive
+from problems.names import Spec, parse
+from suite.claims.base import Experiment, Observation, claim, share, typical
+from suite.claims.lab import Lab, Runs, arm, differences, ratios
+from suite.claims.normalization import changed
+
+THIN = "digits_deep_mlp(depth=19, width=16)"  # thin and deep as FitNets are (Romero et al. 2015)
+TASKS = "suite.claims._tasks"
+
+
+def trained(runs: Runs, accuracy: float = 0.5) -> list[bool]:
+    """Of which seeds the final accuracy is so high, of a tenth that guessing has."""
+    return [each >= accuracy for each in runs.final("valid_accuracy")]
+
+
+def tuned(
+    lab: Lab, arms: Mapping[Any, tuple[str, str, str]], seeds: int, trials: int = 11, **options: Any
+) -> list[Runs]:
+    """The runs of several (problem, optimizer, initializer), each at its best settings."""
+    return list(lab.tune({key: arm(*each, **options) for key, each in arms.items()}, seeds, trials).values())
+
+
+# supervised pretraining -------------------------------------------------------------------
+
+
+@claim(section="8.7.4", source="Deep Learning, section 8.7.4; Bengio et al. 2007", control="greedy_steps=0")
+def greedy_pretraining(
+    problem: str = THIN, start: str = "glorot_uniform", greedy_steps: Natural = 100, seeds: Count = 20
+) -> Experiment:
+    """Greedy supervised pretraining helps to train a deep net, what it costs counted too.
+
+    Each hidden layer in turn is trained for 100 steps as that of a shallow net on those below. Then 400 steps of the
+    whole by SGD at the best of 11 rates; final accuracy less that of nets from the same draw after 400 steps, and
+    after as many more as pretraining took, each at its own best rate. The control's pretraining takes no steps.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        first = f"greedy_supervised(initializer={start}, steps={greedy_steps})"
+        [greedy] = tuned(lab, {"": (problem, "sgd", first)}, seeds, steps=400)
+        spent = int(greedy[0].summary.get("start_steps", 0))
+        short, long = (
+            tuned(lab, {"": (problem, "sgd", start)}, seeds, steps=steps)[0].final("valid_accuracy")
+            for steps in (400, 400 + spent)
+        )
+        return [
+            typical("accuracy − that from a draw", differences(greedy.final("valid_accuracy"), short), above=0),
+            typical(
+                "accuracy − that from a draw in all its steps",
+                differences(greedy.final("valid_accuracy"), long),
+                above=0,
+            ),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.4", source="Deep Learning, section 8.7.4; Yosinski et al. 2014", control="source_steps=0")
+def transferred_layers(
+    source_steps: Natural = 1000, layers: Count = 3, examples: Count = 50, seeds: Count = 15
+) -> Experiment:
+    """A net whose first layers learned another task does better at its own, of which it has few examples.
+
+    To tell the digits 5 to 9 apart by 50 examples, with the first 3 of 5 layers from a net that learned 0 to 4 by all
+    of theirs in 1000 steps of Adam: final accuracy after 200 steps of SGD, which train all layers, at the best of 11
+    rates, less that from a draw. The control's source takes no steps.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        problem, source = f"{TASKS}:digits_from(first=5, examples={examples})", f"{TASKS}:digits_from(first=0)"
+        starts = (f"transfer({source}, layers={layers}, steps={source_steps})", "default")
+        found = [
+            tuned(lab, {"": (problem, "sgd", start)}, seeds, steps=200)[0].final("valid_accuracy") for start in starts
+        ]
+        return [typical("accuracy − that from a draw", differences(*found), above=0)]
+
+    return experiment
+
+
+@claim(section="8.7.4", source="Deep Learning, section 8.7.4; Romero et al. 2015", control="hint_steps=0")
+def hints_for_thin_nets(
+    problem: str = THIN, start: str = "glorot_uniform", hint_steps: Natural = 1500, seeds: Count = 15
+) -> Experiment:
+    """A thin deep net that SGD cannot train from a draw trains after hints from a wider, shallower one.
+
+    19 layers of 16 units; the lower half learns to predict the hidden layer of a trained 64-64-10 teacher for 1500
+    steps, then SGD trains the whole for 2500 at the best of 11 rates. From the same draw SGD gets as many steps more as
+    hints and teacher took. A net has trained if its final accuracy is 0.5 or more. The control's hints take no steps.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        hints = f"hints(digits_mlp(hidden=(64,)), initializer={start}, teacher_steps=500, steps={hint_steps})"
+        [hinted] = tuned(lab, {"": (problem, "sgd", hints)}, seeds, steps=2500)
+        more = int(hinted[0].summary["start_steps"])
+        [drawn] = tuned(lab, {"": (problem, "sgd", start)}, seeds, steps=2500 + more)
+        return [
+            share("nets that train after hints", trained(hinted), above=0.5),
+            share("nets that train from the draw, in as many steps in all", trained(drawn), below=0.5),
+        ]
+
+    return experiment
+
+
+# models that are easy to optimize ---------------------------------------------------------
+
+
+@claim(section="8.7.5", source="Deep Learning, section 8.7.5", control="activation='sigmoid'")
+def linear_pieces(
+    activation: str = "relu", other: str = "sigmoid", depth: Count = 5, steps: Count = 400, seeds: Count = 15
+) -> Experiment:
+    """Nets of piecewise linear units carry more gradient down and train faster than nets of units that saturate.
+
+    Perceptrons with 4 hidden layers on digits, each from the draw that is made for its units; the share of ‖g‖ of the
+    first layer in that of the last before training, and the training loss after 400 steps of SGD with momentum at the
+    best of 11 rates, with ReLU against sigmoid units. The control has sigmoid units in both.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        nets = [f"{TASKS}:deep_net(activation='{name}', depth={depth})" for name in (activation, other)]
+        shares = []
+        for net in nets:
+            first, last = (gradient_of(lab, net, f"layer{layer}.weight", seeds) for layer in (1, depth))
+            shares.append(ratios(first, last))
+        found = [
+            tuned(lab, {"": (net, "momentum", "default")}, seeds, steps=steps)[0].final("train_loss") for net in nets
+        ]
+        return [
+            typical("share of gradient in the first layer / with sigmoid units", ratios(*shares), above=1),
+            typical("training loss / with sigmoid units", ratios(*found), below=1),
+        ]
+
+    return experiment
+
+
+def gradient_of(lab: Lab, problem: str, piece: str, seeds: int, start: str = "default") -> list[float]:
+    """‖g‖ of a piece of θ on the first minibatch, by seed."""
+    options: dict[str, Any] = {"steps": 1, "eval_every": 1, "probes": "gradient_norm(layers=True)"}
+    runs = lab.train({"": arm(problem, "sgd(lr=0.001)", start, **options)}, seeds)[""]
+    return [course[0][1] for course in runs.course(f"gradient_norm/{piece}")]
+
+
+@claim(
+    section="8.7.5",
+    source="Deep Learning, section 8.7.5; Srivastava et al. 2015; He et al. 2016",
+    control="connected=False",
+)
+def skip_connections_train(
+    problem: str = THIN, start: str = "glorot_uniform", connected: bool = True, steps: Count = 1000, seeds: Count = 15
+) -> Experiment:
+    """With connections around its layers a deep net trains that does not without.
+
+    19 layers of 16 ReLU units from Glorot's draw, whose signals shrink from layer to layer; 1000 steps of SGD at the
+    best of 11 rates. A net has trained if its final accuracy is 0.5 or more. The control has connections in neither.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        nets = (changed("skip_connections", problem, connected), problem)
+        skipping, plain = (tuned(lab, {"": (net, "sgd", start)}, seeds, steps=steps)[0] for net in nets)
+        return [
+            share("nets that train with skip connections", trained(skipping), above=0.5),
+            share("nets that train without", trained(plain), below=0.5),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.5", source="Deep Learning, section 8.7.5; Szegedy et al. 2015; Lee et al. 2015", control="weight=0")
+def auxiliary_heads_teach(
+    problem: str = THIN, start: str = "glorot_uniform", weight: NonNegative = 0.3, steps: Count = 400, seeds: Count = 15
+) -> Experiment:
+    """Extra outputs on hidden layers bring a larger gradient to the lower layers and help a deep net to train.
+
+    19 layers of 16 ReLU units from Glorot's draw, with a head on each hidden layer but the last, whose losses count
+    0.3: ‖g‖ of the first layer before training against that without heads, and final accuracies of the outputs
+    themselves after 400 steps of SGD, each at the best of 11 rates. The control's heads count nothing.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        helped = str(Spec("auxiliary_heads", (parse(problem),), (("weight", weight),)))
+        norms = [gradient_of(lab, net, "layer1.weight", seeds, start) for net in (helped, problem)]
+        found = [
+            tuned(lab, {"": (net, "sgd", start)}, seeds, steps=steps)[0].final("valid_accuracy")
+            for net in (helped, problem)
+        ]
+        return [
+            typical("gradient of the first layer / without heads", ratios(*norms), above=1),
+            typical("accuracy − that without heads", differences(*found), above=0),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.5", source="Deep Learning, section 8.7.5", control="activation='sigmoid'")
+def models_over_algorithms(
+    activation: str = "relu", depth: Count = 11, steps: Count = 400, seeds: Count = 15
+) -> Experiment:
+    """To choose a model that is easy to optimize does more than to choose a powerful algorithm.
+
+    The algorithm of the 1980s, SGD with momentum, on a net of 10 hidden layers of ReLU against the best of Adam, NAdam,
+    Muon and Sophia on the same net of sigmoid units; training loss after 400 steps, each at the best of 11 settings.
+    With fewer layers the algorithms train sigmoid units the more easily. The control has these in both.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        easy, hard = (f"{TASKS}:deep_net(activation='{name}', depth={depth})" for name in (activation, "sigmoid"))
+        [old] = tuned(lab, {"": (easy, "momentum", "default")}, seeds, steps=steps)
+        powerful = tuned(
+            lab, {name: (hard, name, "default") for name in ("adam", "nadam", "muon", "sophia")}, seeds, steps=steps
+        )
+        best = min((runs.final("train_loss") for runs in powerful), key=median)
+        return [
+            typical(
+                "training loss of the model / of the best algorithm", ratios(old.final("train_loss"), best), below=1
+            )
+        ]
+
+    return experiment
+
+
+# continuation and curricula ---------------------------------------------------------------
+
+
+def blurred(problem: str, sigma: float, steps: int, samples: int = 1) -> str:
+    """A problem's text with a blur of its loss that shrinks from sigma to 0 over so many steps."""
+    options = (("sigma", sigma), ("steps", steps), ("stages", 20), ("samples", samples))
+    return str(Spec("continuation", (parse(problem),), options))
+
+
+def blurring(lab: Lab, problem: str, sigma: float, steps: int, lr: float, seeds: int, samples: int = 1) -> list[Runs]:
+    """With and without a blur that is gone after half of so many steps, at one rate."""
+    options: dict[str, Any] = {"steps": steps, "eval_every": steps, "dtype": "float64"}
+    smooth = blurred(problem, sigma, steps // 2, samples)
+    arms = {text: arm(text, f"sgd(lr={lr})", **options) for text in (smooth, problem)}
+    return list(lab.train(arms, seeds).values())
+
+
+@claim(
+    section="8.7.6",
+    source="Deep Learning, section 8.7.6; Mobahi & Fisher 2015",
+    control=f"problem='{TASKS}:plain_bowl'",
+)
+def continuation_past_minima(
+    problem: str = f"{TASKS}:rastrigin",
+    sigma: Positive = 1,
+    samples: Count = 16,
+    lr: Positive = 0.002,
+    seeds: Count = 20,
+) -> Experiment:
+    """Among local minima, descent on a loss that is blurred ever less ends in a lower one than on the loss itself.
+
+    Rastrigin's function of two variables from anywhere in its box, with one local minimum per unit square; 4000 steps,
+    of which the first 2000 have a blur from σ = 1 on, against as many without, which end long before. A step's blur is
+    a mean over 16 draws: of fewer the noise alone takes θ from basin to basin. The share of starts that end in the
+    lowest one, at a loss below 0.5, and the loss less that without a blur. The control's function has no other minima.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        found = blurring(lab, problem, sigma, 4000, lr, seeds, samples)
+        smooth, plain = (runs.final("train_loss") for runs in found)
+        return [
+            share("starts that end in the lowest basin", [loss < 0.5 for loss in smooth], above=0.5),
+            typical("loss − that without a blur", differences(smooth, plain), below=0),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.6", source="Deep Learning, section 8.7.6", control="sigma=0.001")
+def continuation_off_plateaus(
+    problem: str = f"{TASKS}:plateau", sigma: Positive = 3, lr: Positive = 1, seeds: Count = 20
+) -> Experiment:
+    """Blurring a loss takes its flat regions away, so that descent leaves them.
+
+    1 − exp(−½θ²) from 6 on, where its slope is 10⁻⁷; 2000 steps, the first 1000 with a blur from σ = 3 on. The share
+    of starts that end at a loss below 0.1, with the blur and without. The control's blur is too narrow to reach the
+    slope.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        smooth, plain = (runs.final("train_loss") for runs in blurring(lab, problem, sigma, 2000, lr, seeds))
+        return [
+            share("starts that leave the plateau with a blur", [loss < 0.1 for loss in smooth], above=0.5),
+            share("starts that leave it without", [loss < 0.1 for loss in plain], below=0.5),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.6", source="Deep Learning, section 8.7.6", control="sigma=0.001")
+def continuation_misled(
+    problem: str = f"{TASKS}:narrow_and_wide", sigma: Positive = 2, lr: Positive = 0.05, seeds: Count = 20
+) -> Experiment:
+    """Blurred losses may lead to a minimum that is not the lowest: one that is wide in place of one that is deep.
+
+    A narrow well of depth 1 beside a wide one of depth ½, from within the narrow one; 3000 steps, the first 1500 with a
+    blur from σ = 2 on. The share of starts that end in the narrow well, with the blur and without. The control's blur
+    is narrower than either well.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        smooth, plain = (runs.final("train_loss") for runs in blurring(lab, problem, sigma, 3000, lr, seeds))
+        return [
+            share("starts that end in the deep well with a blur", [loss < 0.25 for loss in smooth], below=0.5),
+            share("starts that end in it without", [loss < 0.25 for loss in plain], above=0.5),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.6", source="Deep Learning, section 8.7.6", control="sigma=1e-6")
+def continuation_on_nets(
+    problem: str = "digits_deep_mlp", sigma: Positive = 0.05, steps: Count = 600, seeds: Count = 15
+) -> Experiment:
+    """Continuation helps to train nets too, of which local minima are not the main difficulty.
+
+    600 steps of SGD at the best of 11 rates, the first 300 on a loss blurred with σ from 0.05 on, a fifth of the
+    initial weights; final training loss against that without a blur. The control's blur is none to speak of.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        nets = (blurred(problem, sigma, steps // 2), problem)
+        found = [tuned(lab, {"": (net, "sgd", "default")}, seeds, steps=steps)[0].final("train_loss") for net in nets]
+        return [typical("training loss with continuation / without", ratios(*found), below=1)]
+
+    return experiment
+
+
+ADDING = "adding_lstm(length=20, shortest=4, sequences=2048)"
+
+
+def steps_to_learn(lab: Lab, problems: Sequence[str], lr: float, seeds: int) -> list[list[float]]:
+    """Steps of Adam until nine of ten sums are right, over the whole validation split, on each problem."""
+    options: dict[str, Any] = {"steps": 1000, "eval_every": 25, "until_target": True}
+    found = lab.train({text: arm(text, f"adam(lr={lr})", **options) for text in dict.fromkeys(problems)}, seeds)
+    return [found[text].steps_to_target() for text in problems]
+
+
+def taught(problem: str, kind: str, steps: int) -> str:
+    """A problem's text with a curriculum; steps of 0 for none."""
+    return str(Spec("curriculum", (parse(problem),), (("kind", kind), ("steps", steps)))) if steps else problem
+
+
+@claim(
+    section="8.7.6",
+    source="Deep Learning, section 8.7.6; Bengio et al. 2009; Zaremba & Sutskever 2014",
+    control="easy_steps=0",
+)
+def curriculum_speeds(
+    problem: str = ADDING, easy_steps: Natural = 300, lr: Positive = 0.003, seeds: Count = 10
+) -> Experiment:
+    """Easy examples first speed up learning.
+
+    An LSTM that adds two of 4 to 20 values, short sequences first for 300 steps by a stochastic curriculum; steps of
+    Adam, at the rate that the problem's own target was found by, until nine of ten sums over all lengths are right
+    against those without. The control has no curriculum.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        course, plain = steps_to_learn(lab, (taught(problem, "stochastic", easy_steps), problem), lr, seeds)
+        return [typical("steps with a curriculum / without", ratios(course, plain), below=1)]
+
+    return experiment
+
+
+@claim(section="8.7.6", source="Deep Learning, section 8.7.6; Zaremba & Sutskever 2014", control="kind='deterministic'")
+def curriculum_mixes(
+    problem: str = ADDING,
+    kind: str = "stochastic",
+    easy_steps: Count = 300,
+    lr: Positive = 0.003,
+    seeds: Count = 10,
+) -> Experiment:
+    """A curriculum that always mixes easy and difficult examples is better than one that goes from easy to difficult.
+
+    As ``curriculum_speeds``: steps with a stochastic curriculum, in which the share of all lengths rises over 300
+    steps, against those with a deterministic one, in which the greatest length does. The control has the deterministic
+    one in both.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        texts = [taught(problem, each, easy_steps) for each in (kind, "deterministic")]
+        mixed, ordered = steps_to_learn(lab, texts, lr, seeds)
+        return [typical("steps with the stochastic / with the deterministic one", ratios(mixed, ordered), below=1)]
+
+    return experiment

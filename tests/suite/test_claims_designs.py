@@ -1,0 +1,42 @@
+"""Claims of sections 8.7.4 to 8.7.6: a quick one holds and its control does not, and what the others train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from problems import problem
+from suite.claims import claim
+from suite.claims.carrying import carry_out
+from suite.claims.designs import ADDING, THIN, blurred, gradient_of, taught
+from suite.claims.lab import Lab
+
+
+def test_a_blur_leads_off_a_plateau_and_a_narrow_one_does_not(tmp_path) -> None:
+    found = carry_out(claim.bind("continuation_off_plateaus(seeds=8)"), str(tmp_path), controls=True)
+    assert found["verdict"] == "holds" and found["control"]["verdict"] == "does not hold"
+    assert [each["value"] for each in found["observations"]] == [1, 0]
+
+
+def test_the_first_layer_of_a_thin_deep_net_hears_of_the_loss_by_heads_in_proportion_to_their_weight(tmp_path) -> None:
+    lab = Lab(tmp_path)
+    nets = [THIN, *(f"auxiliary_heads({THIN}, weight={weight})" for weight in (0, 0.3, 0.6))]
+    plain, none, some, twice = (gradient_of(lab, net, "layer1.weight", 2, "glorot_uniform") for net in nets)
+    assert none == pytest.approx(plain, rel=1e-4)
+    assert twice == pytest.approx([2 * each for each in some], rel=0.1)
+    assert all(low < high for low, high in zip(plain, some, strict=True))
+
+
+def test_no_curriculum_is_the_problem_itself() -> None:
+    assert taught(ADDING, "stochastic", 0) == ADDING
+    made = problem.build(problem.bind(taught(ADDING, "deterministic", 300)))
+    lengths = (made.train.tensors[0] != 0).any(2).sum(1)
+    assert int(lengths.min()) == 4 and int(lengths.max()) == 20
+
+
+def test_a_blur_is_gone_when_it_says() -> None:
+    made = problem.build(problem.bind(blurred("suite.claims._tasks:plateau", sigma=3, steps=100)))
+    shift = made.course.pieces["continuation.shift"]
+    streams = (lambda seed=seed: torch.Generator().manual_seed(seed) for seed in range(2))
+    assert float(shift(0, next(streams)).abs().sum()) > 0
+    assert float(shift(100, next(streams)).abs().sum()) == 0
