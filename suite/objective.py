@@ -82,8 +82,8 @@ class Objective:
         return self.problem.layout
 
     def begin(self) -> None:
-        """A new step: the next evaluation is its first."""
-        self.first = None
+        """A new step: the next evaluation is its first; a rule that remembers its gradient may make none but trials."""
+        self.first, self.opens = None, False
 
     def value(self, theta: Tensor) -> Tensor:
         """The losses [lanes] at θ [lanes, D]."""

@@ -111,6 +111,23 @@ def test_training_keeps_its_bits_and_a_lane_measures_what_it_measures_alone(name
     assert rows(train(runs[1:2])[0]) == rows(together[1])
 
 
+@pytest.mark.parametrize("optimizer", ["bfgs", "lbfgs", "conjugate_gradients", "gradient_descent"])
+def test_rules_that_remember_the_gradient_of_the_step_before_are_measured_at_every_step(optimizer):
+    name = HERE + "least_squares"
+    probes = "loss, gradient_norm, path_length"
+    asked = [(optimizer, probes), (optimizer, ""), ("sgd", probes)]
+    [[seen], [bare], [plain]] = [train([run(name, rule, text, batch_size=0, steps=3)]) for rule, text in asked]
+    found = {(step, measure): value for step, measure, value in seen.trace}
+    assert {(k, m) for k, m in found if m in seen.probed} == {
+        (k, m) for k in range(3) for m in ("minibatch_loss", "gradient_norm", "path_length")
+    }
+    first = {(step, measure): value for step, measure, value in plain.trace}
+    assert found[0, "gradient_norm"] == pytest.approx(first[0, "gradient_norm"])
+    assert found[0, "minibatch_loss"] == pytest.approx(found[0, "train_loss"])
+    assert found[2, "gradient_norm"] < found[0, "gradient_norm"]
+    assert evaluations(seen) == rows(bare)
+
+
 def by_hand(seed, steps, rate, size):
     """Gradient descent on the least squares in numpy: for each step θ, the minibatch, and its gradient."""
     from suite.initializers import initializer
