@@ -143,14 +143,14 @@ def deep_nets_keep_gradients(
     initializer: str = "random_walk",
     problem: str = "digits_deep_mlp(depth=50)",
     optimizer: str = "adam(lr=0.001)",
-    steps: Count = 400,
-    seeds: Count = 15,
+    steps: Count = 700,
+    seeds: Count = 12,
 ) -> Experiment:
     """A very deep feedforward net, whose layers have matrices of their own, keeps its gradients if these are scaled so.
 
     The norm of the gradient for the second of fifty layers, relative to that for the last but one, at the start: within
     a factor of ten. And training gets under way: by Adam at the rate that ``digits_deep_mlp`` is solved with, the
-    training loss falls below half of what it was within 400 steps. The control draws from U(−1/√m, 1/√m).
+    training loss falls below half of what it was within 700 steps. The control draws from U(−1/√m, 1/√m).
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -210,8 +210,8 @@ def near_starts_are_quicker(
     share_left: Unit = 0.5,
     problem: str = "digits_mlp",
     optimizer: str = "sgd(lr=0.1)",
-    epochs: Count = 20,
-    seeds: Count = 20,
+    epochs: Count = 15,
+    seeds: Count = 12,
 ) -> Experiment:
     """Much of the time of training goes into the length of the way, so that a start half as far takes half the steps.
 
