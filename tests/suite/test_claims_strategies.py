@@ -62,6 +62,14 @@ def test_the_least_excess_of_least_squares() -> None:
     )
 
 
+def test_a_dictionary_alone_goes_to_0_while_codes_are_0() -> None:
+    """So that turns begin with the codes: there the gradient is decay·W."""
+    net = problem.build(problem.bind("digits_sparse_coding(decay=0.01)"))
+    theta = net.start(torch.Generator().manual_seed(0))
+    found = net.layout.split(torch.func.grad(net.loss)(theta, net.train.tensors))
+    torch.testing.assert_close(found["dictionary"], 0.01 * net.layout.split(theta)["dictionary"])
+
+
 @pytest.mark.parametrize(
     ("text", "least"), [("rastrigin", 0.0), ("plain_bowl", 0.0), ("plateau", 0.0), ("narrow_and_wide", None)]
 )
