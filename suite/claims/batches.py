@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = (3, 10, 30, 100, 300)
 DRAWS = 200  # minibatches of each size
+_UNFINISHED = "{} leaves a training error after {} epochs of {}: ask for more epochs"
 
 
 @claim(section="8.1.2", source="Deep Learning, section 8.1.2", control="surrogate='perceptron'")
@@ -43,14 +45,13 @@ def margins_after_zero_error(
         at = [epoch * k for k in range(1, epochs + 1)]
         course = trained(made, optimizer, drawn(made, range(seeds)), at)
         seen = [measured(made, course.points[step]) for step in at]
+        held_out = [_held_out(made, each, "accuracy") for each in seen]
         changes = []
         for seed in range(seeds):
             right = [each["train_accuracy"][seed] == 1 for each in seen]
             if not any(right):
-                raise ExperimentError(
-                    f"{optimizer} leaves a training error after {epochs} epochs of {problem}: ask more"
-                )
-            changes.append(_held_out(made, seen[right.index(True)], seed) - _held_out(made, seen[-1], seed))
+                raise ExperimentError(_UNFINISHED.format(optimizer, epochs, problem))
+            changes.append(held_out[right.index(True)][seed] - held_out[-1][seed])
         return [typical("held-out 0-1 loss at the end, less that when training had none", changes, below=0)]
 
     return experiment
@@ -62,10 +63,11 @@ def _by(surrogate: str, problem: str) -> Problem:
     return replace(made, criterion=_perceptron) if surrogate == "perceptron" else made
 
 
-def _held_out(made: Problem, found: dict[str, list[float]], seed: int) -> float:
-    """The share of the examples of both other splits that are right."""
-    splits = {name: len(data) for name, data in made.splits.items() if name != "train"}
-    return sum(found[f"{name}_accuracy"][seed] * n for name, n in splits.items()) / sum(splits.values())
+def _held_out(made: Problem, found: dict[str, list[float]], measure: str) -> list[float]:
+    """The mean of a measure over the examples of both other splits, of each lane."""
+    sizes = {name: len(data) for name, data in made.splits.items() if name != "train"}
+    means = zip(*(found[f"{name}_{measure}"] for name in sizes), strict=True)
+    return [sum(map(operator.mul, each, sizes.values())) / sum(sizes.values()) for each in means]
 
 
 def _perceptron(outputs: Tensor, batch: Batch) -> Tensor:
@@ -103,7 +105,7 @@ def early_stopping_is_steep(
     return experiment
 
 
-@claim(section="8.1.3", source="Deep Learning, equation 8.8 (σ/√n)", control="examples='in_order'")
+@claim(section="8.1.3", source="Deep Learning, equation 5.46 and section 8.1.3", control="examples='in_order'")
 def standard_error_root_n(
     examples: Annotated[str, OneOf(("independent", "in_order"))] = "independent",
     problem: str = "digits_mlp",
@@ -231,20 +233,12 @@ def first_pass_generalizes(
         steps = len(made.train) // made.batch_size
         at = range((epoch - 1) * steps, epoch * steps + 1)
         course = trained(made, optimizer, drawn(made, range(seeds)), at)
-        unseen = [_unseen_loss(made, course.points[step]) for step in at[:-1]]
+        unseen = [_held_out(made, measured(made, course.points[step]), "loss") for step in at[:-1]]
         fitted = course.losses[at[0] :].mean(0).tolist()
         shown = ratios(fitted, [sum(losses) / steps for losses in zip(*unseen, strict=True)])
         return [typical("loss of minibatches / of unseen examples", shown, 1 - within, 1 + within)]
 
     return experiment
-
-
-def _unseen_loss(made: Problem, theta: Tensor) -> list[float]:
-    """The mean loss over the examples of both other splits, of each lane."""
-    found = measured(made, theta)
-    splits = {name: len(data) for name, data in made.splits.items() if name != "train"}
-    losses = zip(*(found[f"{name}_loss"] for name in splits), strict=True)
-    return [sum(map(float.__mul__, each, map(float, splits.values()))) / sum(splits.values()) for each in losses]
 
 
 @claim(section="8.1.3", source="Deep Learning, section 8.1.3", control="epochs=1")
@@ -292,8 +286,8 @@ def likelihood_tells_more(
             last = epochs * (len(made.train) // made.batch_size)
             found = measured(made, trained(made, optimizer, drawn(made, range(seeds)), [last]).points[last])
             if min(found["train_accuracy"]) < 1:
-                raise ExperimentError(f"{optimizer} leaves a training error after {epochs} epochs: ask for more")
-            ends[name] = [1 - _held_out(made, found, seed) for seed in range(seeds)]
+                raise ExperimentError(_UNFINISHED.format(optimizer, epochs, problem))
+            ends[name] = [1 - right for right in _held_out(made, found, "accuracy")]
         return [
             typical(
                 "held-out 0-1 loss, less that by the perceptron's criterion",

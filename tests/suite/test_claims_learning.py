@@ -68,7 +68,8 @@ def test_the_perceptrons_criterion_is_that_of_one_margin() -> None:
 
 def test_held_out_examples_count_alike() -> None:
     made = made_of("digits_mlp")
-    assert _held_out(made, {"valid_accuracy": [0.5], "test_accuracy": [1.0]}, 0) == 0.75  # 300 of each
+    found = {"valid_accuracy": [0.5, 0], "test_accuracy": [1.0, 1]}
+    assert _held_out(made, found, "accuracy") == [0.75, 0.5]  # 300 of each
 
 
 def test_the_reach_of_inputs_is_that_of_finite_differences() -> None:
