@@ -76,8 +76,8 @@ def adam_is_robust(
     """Adam is fairly robust to the choice of its hyperparameters, the rate apart.
 
     With the best rate, the memories 1/(1 − ρ) of both moments in turn are made threefold and a third. Robust means: the
-    loss, of a net where it stays well above 0, is less than a tenth higher for it. The control changes the rate
-    as much.
+    loss is less than a tenth higher for it, of a net where it stays well above 0 (where it vanishes, as on
+    ``digits_mlp``, ratios of losses tell nothing). The control changes the rate as much.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:

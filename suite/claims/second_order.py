@@ -79,7 +79,8 @@ def newton_ends_at_saddles(
     """Near a saddle point of a net Newton's method converges to it, uphill, as if it were a minimum.
 
     A deep linear net from small weights, which lie near the saddle at 0, in float64: to converge is to have a gradient
-    below 10⁻⁶ of the first. The control takes |λ| in place of each eigenvalue λ of the Hessian.
+    below 10⁻⁶ of the first. (From Glorot's, which do not lie near, its steps go anywhere.) The control takes |λ| in
+    place of each eigenvalue λ of the Hessian.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:

@@ -27,7 +27,7 @@ def sam_finds_flat_minima(
 
     def experiment(lab: Lab) -> Sequence[Observation]:
         with_sam, without = (
-            [sharpness(problem, text, steps, seed) for seed in range(seeds)] for text in (optimizer, other)
+            [sharpness(problem, text, steps, seed) for seed in lab.seeds(seeds)] for text in (optimizer, other)
         )
         return [typical("largest eigenvalue with SAM / without", ratios(with_sam, without), below=1)]
 
