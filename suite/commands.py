@@ -122,9 +122,8 @@ def one_run(
     """
     check_device(device)
     made = _build(problem)
-    size = batch_size
-    if size is None:
-        size = 0 if wants_all(optimizers.bind(optimizer)) else made.batch_size
+    whole = wants_all(optimizers.bind(optimizer))  # or it cannot be made, which is told before anything is trained
+    size = batch_size if batch_size is not None else 0 if whole else made.batch_size
     epoch = steps_per_epoch(made, size)
     if steps is not None and epochs is not None:
         raise UsageError("run: give --steps or --epochs, not both")

@@ -67,6 +67,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          "own.py:nothing must return an Optimizer, as first_order(init, update) does; got NoneType"),
         (("compare", "--problems", "digits_mlp", "--batch-size", "32", "--optimizers", "own.py:raises,adam"),
          "own.py:raises cannot be made: NameError: name 'first_orderly' is not defined ("),
+        (("run", "digits_mlp", "clip(polyak(bfgs))", "--batch-size", "32"), "clip: the optimizer weighs losses"),
+        (("trace", "digits_mlp", "polyak(clip(bfgs))", "--batch-size", "32"), "clip: the optimizer weighs losses"),
         (("run", "table_mlp('.')", "adam"), ".: is a folder, and a file is needed; hub_mlp reads folders of images"),
     ],
 )  # fmt: skip
