@@ -92,7 +92,7 @@ def compare(
         reached), …; a sentence for each problem that anything could be run on in ``attrs["headlines"]``.
 
     Raises:
-        UsageError: an unknown name, a setting out of bounds, missing data.
+        UsageError: an unknown name, a setting out of bounds, missing data; a script has no such guard.
     """
     from suite.program import compare
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.managers import SyncManager
 from typing import Any
 
 from problems.names import UsageError, parse
-from suite.processes import CONTEXT, end_with_parent, kill
+from suite.processes import CONTEXT, end_with_parent, kill, manager
 from suite.spec import Result, Run
 
 MOST = 256  # runs that one task may hold; more lanes than that gain nothing anywhere
@@ -149,9 +148,8 @@ class _Pool:
 
     def _attempt(self, tasks: list[list[Run]]) -> list[list[Run]]:
         """Run the tasks; those whose process died."""
-        manager = SyncManager(ctx=CONTEXT)
-        manager.start(end_with_parent)
-        outbox = manager.Queue()
+        shared = manager()
+        outbox = shared.Queue()
         pool = ProcessPoolExecutor(self.jobs, CONTEXT, _enter, (outbox,))
         died: list[list[Run]] = []
         try:

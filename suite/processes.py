@@ -5,10 +5,44 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import spawn
+from multiprocessing.managers import SyncManager
+
+from problems.names import UsageError
 
 CONTEXT = multiprocessing.get_context("spawn")
+GUARD = (
+    "each process begins by running the script that asks for it once more, so a script that trains in several must "
+    'have its calls below if __name__ == "__main__":'
+)
+
+
+def check_guard() -> None:
+    """End this process if it is one that only just begins, by running a script that has no guard.
+
+    The process that asked for it goes on to say so: see :func:`manager`.
+    """
+    try:
+        spawn.get_preparation_data("")  # which refuses to begin a process within the beginning of another
+    except RuntimeError:
+        sys.exit(f"suite: {GUARD}")
+
+
+def manager() -> SyncManager:
+    """What makes queues that several processes share, in a process of its own.
+
+    Raises:
+        UsageError: that process ended before it had begun.
+    """
+    made = SyncManager(ctx=CONTEXT)
+    try:
+        made.start(end_with_parent)
+    except EOFError:
+        raise UsageError(f"a process ended before it had begun; {GUARD}") from None
+    return made
 
 
 def end_with_parent() -> None:

@@ -16,6 +16,7 @@ from suite import comparisons, tables
 from suite.ledger import Ledger
 from suite.outcome import compare as carry_out
 from suite.plan import Question, plan
+from suite.processes import check_guard
 from suite.progress import Display
 from suite.store import Store
 
@@ -30,6 +31,8 @@ def compare(results: str, jobs: int, force: bool, quiet: bool, **asked: Any) -> 
     from suite.reporting.contests import contests
     from suite.reporting.evidence import Evidence
 
+    if jobs > 1:
+        check_guard()
     with silence(quiet):
         planned = plan(_question(asked))
         ledger = Ledger(Store(results), jobs, force)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,21 @@ def test_an_optimizer_that_fails_is_a_row_that_says_why(tmp_path: Path) -> None:
 def test_mistakes_are_said(asked: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(suite.UsageError, match=message):
         suite.compare(**{"problems": "quadratic", "results": str(tmp_path), **asked})
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_script_that_trains_in_several_processes_has_a_guard_or_is_told(tmp_path: Path, guarded: bool) -> None:
+    asked = {**ASKED, "jobs": 2, "results": str(tmp_path)}
+    call = f"print(len(suite.compare('quadratic', 'sgd, adam', 'default', **{asked})))"
+    guard = 'if __name__ == "__main__": ' if guarded else ""
+    (tmp_path / "script.py").write_text(f"import suite\n{guard}{call}\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(suite.__file__).parents[1])}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if guarded:
+        assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+        return
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("Traceback") == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("problems.names.UsageError: ") and 'calls below if __name__ == "__main__":' in last
