@@ -70,7 +70,8 @@ def transferred_layers(
 
     To tell the digits 5 to 9 apart by 50 examples, with the first 3 of 5 layers from a net that learned 0 to 4 by all
     of theirs in 1000 steps of Adam: final accuracy after 200 steps of SGD, which train all layers, at the best of 11
-    rates, less that from a draw. The control's source takes no steps.
+    rates, less that from a draw. With all examples of both tasks a draw reaches an accuracy of 0.95 in as few steps.
+    The control's source takes no steps.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -92,7 +93,8 @@ def hints_for_thin_nets(
 
     19 layers of 16 units; the lower half learns to predict the hidden layer of a trained 64-64-10 teacher for 1500
     steps, then SGD trains the whole for 2500 at the best of 11 rates. From the same draw SGD gets as many steps more as
-    hints and teacher took. A net has trained if its final accuracy is 0.5 or more. The control's hints take no steps.
+    hints and teacher took. A net has trained if its final accuracy is 0.5 or more; 1000 steps are few for
+    that, after which 8 of 12 had trained with hints and 2 without. The control's hints take no steps.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -205,7 +207,8 @@ def models_over_algorithms(
 
     The algorithm of the 1980s, SGD with momentum, on a net of 10 hidden layers of ReLU against the best of Adam, NAdam,
     Muon and Sophia on the same net of sigmoid units; training loss after 400 steps, each at the best of 11 settings.
-    With fewer layers the algorithms train sigmoid units the more easily. The control has these in both.
+    With 4 hidden layers the model's loss is 4.5 times that of the best algorithm. The control has sigmoid units in
+    both.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
