@@ -146,7 +146,7 @@ def deep_nets_keep_gradients(
     steps: Count = 700,
     seeds: Count = 12,
 ) -> Experiment:
-    """A very deep feedforward net, whose layers have matrices of their own, keeps its gradients if these are scaled so.
+    """A very deep feedforward net, whose layers have matrices of their own, keeps its gradients at the right scale.
 
     The norm of the gradient for the second of fifty layers, relative to that for the last but one, at the start: within
     a factor of ten. And training gets under way: by Adam at the rate that ``digits_deep_mlp`` is solved with, the
@@ -184,8 +184,8 @@ def wrong_side_of_the_mountain(
     """Descent may lead away from all low values without a saddle or a minimum, from the wrong side of a mountain.
 
     The loss of ``mountain`` after a thousand steps from starts 0.1 to 3 to the left and to the right of the top: above
-    0, which is more than half of what there is to come down by, from the left, and below it from the right. The
-    control starts to the right alone.
+    0 from the left, where it nears 1, and below 0 from the right, where it nears −1. The control starts to the right
+    alone.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:

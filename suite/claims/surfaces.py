@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from problems.problem import Pieces, Problem
 
-STDS = (0.4, 0.6, 0.8, 1.0, 1.2)  # of the points near which critical ones are looked for
+STDS = (0.4, 0.6, 0.8, 1.0)  # of the points near which critical ones are looked for
 TENTH = 0.1  # of training, at its beginning and at its end
 
 
@@ -174,8 +174,8 @@ def high_critical_points_are_saddles(
     """Critical points of high loss are saddles with many descending directions, those of low loss have few.
 
     Spearman's correlation of the loss and the index, the share of negative eigenvalues of the Hessian, among the
-    critical points that minimizing the gradient leads to from five points of each seed, drawn with weights of σ = 0.4
-    to 1.2, in a deep linear net, whose Hessians are small enough to be had whole. The control ranks them by what is
+    critical points that minimizing the gradient leads to from four points of each seed, drawn with weights of σ = 0.4
+    to 1.0, in a deep linear net, whose Hessians are small enough to be had whole. The control ranks them by what is
     left of their gradients' norms, which is no more than where the search ended. About half a minute.
     """
 
