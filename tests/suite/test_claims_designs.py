@@ -8,7 +8,8 @@ import torch
 from problems import problem
 from suite.claims import claim
 from suite.claims.carrying import carry_out
-from suite.claims.designs import ADDING, THIN, blurred, gradient_of, taught
+from suite.claims.continuation import ADDING, blurred, taught
+from suite.claims.designs import THIN, gradient_of
 from suite.claims.lab import Lab
 
 
