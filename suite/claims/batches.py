@@ -43,7 +43,7 @@ def margins_after_zero_error(
         made = _by(surrogate, problem)
         epoch = len(made.train) // made.batch_size
         at = [epoch * k for k in range(1, epochs + 1)]
-        course = trained(made, optimizer, drawn(made, range(seeds)), at)
+        course = trained(made, optimizer, drawn(made, lab.seeds(seeds)), at, seeds=lab.seeds(seeds))
         seen = [measured(made, course.points[step]) for step in at]
         held_out = [_held_out(made, each, "accuracy") for each in seen]
         changes = []
@@ -121,7 +121,9 @@ def standard_error_root_n(
     def experiment(lab: Lab) -> Sequence[Observation]:
         made = made_of(problem)
         made = over_examples(made, by_target(made))
-        errors = [_errors(made, start, seed, examples) for seed, start in enumerate(drawn(made, range(seeds)))]
+        own = lab.seeds(seeds)
+        starts = zip(own, drawn(made, own), strict=True)
+        errors = [_errors(made, start, seed, examples) for seed, start in starts]
         return [
             typical("power of n that the error falls by", [slope(SIZES, each) for each in errors], -0.55, -0.45),
             typical("error with 3 examples / with 300", [each[0] / each[-1] for each in errors], 8.0, 12.5),
@@ -174,7 +176,9 @@ def curvature_needs_larger_batches(
 
     def experiment(lab: Lab) -> Sequence[Observation]:
         made = made_of(problem)
-        times = [_times(made, start, seed, alpha, size, most) for seed, start in enumerate(drawn(made, range(seeds)))]
+        own = lab.seeds(seeds)
+        starts = zip(own, drawn(made, own), strict=True)
+        times = [_times(made, start, seed, alpha, size, most) for seed, start in starts]
         return [typical(f"examples that H⁻¹g needs / {size} of g, at equal relative errors", times, above=10)]
 
     return experiment
@@ -232,7 +236,7 @@ def first_pass_generalizes(
         made = made_of(problem, "float32")
         steps = len(made.train) // made.batch_size
         at = range((epoch - 1) * steps, epoch * steps + 1)
-        course = trained(made, optimizer, drawn(made, range(seeds)), at)
+        course = trained(made, optimizer, drawn(made, lab.seeds(seeds)), at, seeds=lab.seeds(seeds))
         unseen = [_held_out(made, measured(made, course.points[step]), "loss") for step in at[:-1]]
         fitted = course.losses[at[0] :].mean(0).tolist()
         shown = ratios(fitted, [sum(losses) / steps for losses in zip(*unseen, strict=True)])
@@ -284,7 +288,8 @@ def likelihood_tells_more(
         for name in (surrogate, "perceptron"):
             made = _by(name, problem)
             last = epochs * (len(made.train) // made.batch_size)
-            found = measured(made, trained(made, optimizer, drawn(made, range(seeds)), [last]).points[last])
+            course = trained(made, optimizer, drawn(made, lab.seeds(seeds)), [last], seeds=lab.seeds(seeds))
+            found = measured(made, course.points[last])
             if min(found["train_accuracy"]) < 1:
                 raise ExperimentError(_UNFINISHED.format(optimizer, epochs, problem))
             ends[name] = [1 - right for right in _held_out(made, found, "accuracy")]

@@ -36,8 +36,9 @@ def clipping_at_cliffs(
         import torch
 
         made = made_of(problem)
-        away = torch.stack([torch.randn(made.size, generator=_stream(seed)) for seed in range(seeds)])
-        starts = drawn(made, range(seeds)) + 0.1 * away
+        own = lab.seeds(seeds)
+        away = torch.stack([torch.randn(made.size, generator=_stream(seed)) for seed in own])
+        starts = drawn(made, own) + 0.1 * away
         plain, clipped = (
             trained(made, text, starts, range(steps + 1))
             for text in (f"sgd(lr={lr})", f"clip(sgd(lr={lr}), norm={norm})")
@@ -78,7 +79,7 @@ def powers_of_the_recurrent_matrix(scale: Positive = 1e-15, hidden: Count = 16, 
 
     def experiment(lab: Lab) -> Sequence[Observation]:
         made = made_of(f"adding_rnn(length={LENGTH}, hidden={hidden}, sequences=32)")
-        thetas = drawn(made, range(seeds), "gaussian(std=0.2)")
+        thetas = drawn(made, lab.seeds(seeds), "gaussian(std=0.2)")
         found = {radius: [_factor(made, theta, radius, scale) / radius for theta in thetas] for radius in RADII}
         return [typical(f"factor of a step / λ, λ = {radius:g}", values, 0.9, 1.1) for radius, values in found.items()]
 
@@ -128,7 +129,7 @@ def gates_keep_gradients(
         kept = {}
         for text in (gated, plain):
             made = made_of(text)
-            reach = [_reach(made, made.layout.split(theta)) for theta in drawn(made, range(seeds))]
+            reach = [_reach(made, made.layout.split(theta)) for theta in drawn(made, lab.seeds(seeds))]
             kept[text] = [float(each[-51] / each[-1]) for each in reach]
         return [
             typical("gradient 50 steps back / of the last step, plain", kept[plain], below=1e-3),
@@ -192,7 +193,7 @@ def wrong_side_of_the_mountain(
         import torch
 
         made, top = made_of("mountain"), -(15**-0.5)
-        away = 0.1 + 2.9 * torch.stack([torch.rand(1, generator=_stream(seed)) for seed in range(seeds)]).double()
+        away = 0.1 + 2.9 * torch.stack([torch.rand(1, generator=_stream(seed)) for seed in lab.seeds(seeds)]).double()
         ends = {}
         for name, starts in (("left", top - away), ("right", top + away)):
             theta = trained(made, optimizer, starts, [steps]).points[steps]
@@ -223,9 +224,10 @@ def near_starts_are_quicker(
         made = made_of(problem, "float32")
         epoch = len(made.train) // made.batch_size
         last = epochs * epoch
-        ends = trained(made, optimizer, drawn(made, range(seeds)), [last]).points[last]
+        own = lab.seeds(seeds)
+        ends = trained(made, optimizer, drawn(made, own), [last], seeds=own).points[last]
         goals = [2 * loss for loss in measured(made, ends)["train_loss"]]
-        far = drawn(made, range(seeds, 2 * seeds))
+        far = drawn(made, lab.seeds(2 * seeds)[seeds:])
         needed = [_needed(made, optimizer, at, 2 * last, goals) for at in (ends + share_left * (far - ends), far)]
         return [typical("steps from the nearer start / from the farther", ratios(*needed), below=0.6)]
 
@@ -257,7 +259,7 @@ def likelihood_has_no_minimum(
     def experiment(lab: Lab) -> Sequence[Observation]:
         made = made_of(problem, "float32")
         at = [epochs * (len(made.train) // made.batch_size) * k for k in (1, 10)]
-        points = trained(made, optimizer, drawn(made, range(seeds)), at).points
+        points = trained(made, optimizer, drawn(made, lab.seeds(seeds)), at, seeds=lab.seeds(seeds)).points
         first, later = (measured(made, points[step])["train_loss"] for step in at)
         norms = [points[step].norm(dim=1).tolist() for step in at]
         return [

@@ -75,7 +75,7 @@ def _against_reshuffling(
         made = made_of(problem, "float32")
         steps = epochs * (len(made.train) // made.batch_size)
         ways = [Way(each, made.batch_size, steps) for each in (order, "reshuffle")]
-        found = [_test_losses(made, optimizer, way, seeds) for way in ways]
+        found = [_test_losses(made, optimizer, way, lab.seeds(seeds + TRIES)) for way in ways]
         return [typical(f"test loss, {what}", ratios(*found), **bounds)]
 
     return experiment
@@ -101,19 +101,25 @@ def small_batches_regularize(
     def experiment(lab: Lab) -> Sequence[Observation]:
         made = made_of(problem, "float32")
         some = Way("reshuffle", size, steps if size < 100 else passes)
-        found = [_test_losses(made, optimizer, way, seeds) for way in (some, Way("reshuffle", 0, passes))]
+        found = [
+            _test_losses(made, optimizer, way, lab.seeds(seeds + TRIES)) for way in (some, Way("reshuffle", 0, passes))
+        ]
         return [typical("test loss, small batches / all examples", ratios(*found), below=1)]
 
     return experiment
 
 
-def _test_losses(made: Problem, optimizer: str, way: Way, seeds: int) -> list[float]:
-    """The test loss of each seed where the validation loss is lowest, with the rate at which that is lowest."""
-    tries = [(rate, seed) for rate in RATES for seed in range(seeds, seeds + TRIES)]
+def _test_losses(made: Problem, optimizer: str, way: Way, seeds: Sequence[int]) -> list[float]:
+    """The test loss of each seed where the validation loss is lowest, with the rate at which that is lowest.
+
+    Args:
+        seeds: of which the last ``TRIES`` decide the rate, and do not count.
+    """
+    tries = [(rate, seed) for rate in RATES for seed in seeds[-TRIES:]]
     lowest = [valid for valid, _ in _lowest(made, optimizer, way, tries)]
     by_rate = {rate: median(lowest[i * TRIES : (i + 1) * TRIES]) for i, rate in enumerate(RATES)}
     best = min(by_rate, key=lambda rate: by_rate[rate])
-    return [test for _, test in _lowest(made, optimizer, way, [(best, seed) for seed in range(seeds)])]
+    return [test for _, test in _lowest(made, optimizer, way, [(best, seed) for seed in seeds[:-TRIES]])]
 
 
 def _lowest(made: Problem, optimizer: str, way: Way, runs: Sequence[tuple[float, int]]) -> list[tuple[float, float]]:

@@ -183,7 +183,7 @@ def high_critical_points_are_saddles(
         import torch
 
         made = made_of(problem)
-        near = torch.stack([drawn(made, range(seeds), f"gaussian(std={std})") for std in STDS], dim=1)
+        near = torch.stack([drawn(made, lab.seeds(seeds), f"gaussian(std={std})") for std in STDS], dim=1)
         found = [_correlation(made, points, measure) for points in near]
         return [typical(f"rank correlation of loss and {measure}", found, above=0)]
 
@@ -244,20 +244,20 @@ def _leaves(optimizer: str, near: float, steps: int, seeds: int) -> Experiment:
         found = []
         for name in ("saddle", "monkey_saddle"):
             made = made_of(name)
-            losses = trained(made, optimizer, _around(near, seeds), [steps]).losses
+            losses = trained(made, optimizer, _around(near, lab.seeds(seeds)), [steps]).losses
             found.append(share(f"starts that leave the point of {name}", (losses < -1).any(0).tolist(), above=0.5))
         return found
 
     return experiment
 
 
-def _around(near: float, seeds: int) -> Tensor:
+def _around(near: float, seeds: Sequence[int]) -> Tensor:
     """Starts [seeds, 2] from N(0, near²)."""
     import torch
 
     from suite.sampler import generator
 
-    return torch.stack([near * torch.randn(2, generator=generator(seed, "start")) for seed in range(seeds)]).double()
+    return torch.stack([near * torch.randn(2, generator=generator(seed, "start")) for seed in seeds]).double()
 
 
 @claim(section="8.2.3", source="Dauphin et al. 2014", control="optimizer='saddle_free_newton'")
@@ -271,7 +271,7 @@ def newton_is_drawn_to_saddles(
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
-        found, starts = [], _around(near, seeds)
+        found, starts = [], _around(near, lab.seeds(seeds))
         for name in ("saddle", "monkey_saddle"):
             end = trained(made_of(name), optimizer, starts, [steps]).points[steps]
             far = (end.norm(dim=1) / starts.norm(dim=1)).nan_to_num(nan=float("inf")).tolist()
@@ -300,7 +300,8 @@ def straight_line_falls(
 
         made = made_of(problem, "float32")
         last = epochs * (len(made.train) // made.batch_size)
-        points = trained(made, optimizer, drawn(made, range(seeds)), [0, last]).points
+        own = lab.seeds(seeds)
+        points = trained(made, optimizer, drawn(made, own), [0, last], seeds=own).points
         begins = points[0] if line == "from_the_start" else points[last].roll(1, 0)
         pairs = zip(begins, points[last], strict=True)
         falls = [interpolation(objective(made, end), begin, end).monotone() for begin, end in pairs]
