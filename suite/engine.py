@@ -65,6 +65,8 @@ def train(
         UsageError: a problem or an optimizer cannot be made as asked; results of the others
             have been reported.
     """
+    from suite.estimate import dearest_first
+
     total = sum(run.steps for run in runs)
     done = 0
 
@@ -73,7 +75,7 @@ def train(
         done += steps
         on_progress(Progress(done, total))
 
-    together = tasks(runs)
+    together = dearest_first(tasks(runs))
     if jobs == 1 or len(together) <= 1 or any(run.timed for run in runs):  # a clock wants the machine to itself
         for task in together:
             run_task(task, on_result, on_steps)

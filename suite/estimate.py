@@ -20,7 +20,7 @@ from problems.names import parse
 from problems.problem import Data, Problem, problem
 from problems.references import RAISED
 from suite.calibrate import clock, remembered, start
-from suite.engine import tasks
+from suite.engine import group_key, tasks
 from suite.evaluate import evaluate
 from suite.lanes import lanes_of
 from suite.optimizers import optimizer
@@ -44,11 +44,19 @@ def seconds(runs: Sequence[Run], jobs: int) -> float:
     return max(sum(work) / workers, max(work)) + (PROCESS if workers > 1 else 0.0)
 
 
+def dearest_first(found: Sequence[list[Run]]) -> list[list[Run]]:
+    """Tasks in the order in which processes are to take them, so that the last does not keep one when all others have
+    ended; as they are unless it is known here how long each takes."""
+    if not all(_key(task) in _known for task in found):
+        return list(found)
+    return sorted(found, key=_task_seconds, reverse=True)
+
+
 class Course:
     """How the work of a batch of runs is spread over its steps: a step of a CNN outweighs one of a quadratic."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        found = tasks(runs)
+        found = sorted(tasks(runs), key=_task_seconds, reverse=True)  # as they are trained once this is known
         self._steps = [0, *accumulate(sum(run.steps for run in task) for task in found)]
         self._work = [0.0, *accumulate(_task_seconds(task) for task in found)]
 
@@ -61,13 +69,24 @@ class Course:
         return (self._work[i] + inside * (self._work[i + 1] - self._work[i])) / self._work[-1]
 
 
+_known: dict[tuple[Any, ...], float] = {}  # seconds of tasks, since they are asked for again and again
+
+
+def _key(task: Sequence[Run]) -> tuple[Any, ...]:
+    return (*group_key(task[0]), len(task))
+
+
 def _task_seconds(task: Sequence[Run]) -> float:
     """One process's time for runs that train together."""
-    run = task[len(task) // 2]  # neither the lowest rate nor the highest
-    evaluations = 1 + -(-run.steps // run.eval_every)
-    with one_thread():  # as the engine trains and calibrates
-        first, each = step_seconds(run, len(task))
-        return GROUP + first + len(task) * (run.steps * each + evaluations * evaluation_seconds(run, len(task)))
+    key = _key(task)
+    if key not in _known:
+        run = task[len(task) // 2]  # neither the lowest rate nor the highest
+        evaluations = 1 + -(-run.steps // run.eval_every)
+        with one_thread():  # as the engine trains and calibrates
+            first, each = step_seconds(run, len(task))
+            step = run.steps * each + evaluations * evaluation_seconds(run, len(task))
+        _known[key] = GROUP + first + len(task) * step
+    return _known[key]
 
 
 def step_seconds(run: Run, lanes: int) -> tuple[float, float]:

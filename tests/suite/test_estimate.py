@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from suite import calibrate, estimate
+from suite import calibrate, engine, estimate
 from suite.spec import Run
 
 TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
@@ -18,6 +18,7 @@ TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
 def _empty(monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
     monkeypatch.setattr(calibrate, "_measured", {})
+    monkeypatch.setattr(estimate, "_known", {})
 
 
 def _runs(text, count, **settings):
@@ -51,8 +52,22 @@ def test_dear_steps_are_more_of_the_work_than_cheap_ones(told):
     course = estimate.Course([*_runs("sgd", 3), *_runs("adam", 3)])
     cheap, dear = (estimate.GROUP + 1 + 3 * (1000 * step + 2.5) for step in (0.002, 0.008))
     assert [course.share(steps) for steps in (0, 6000)] == [0.0, 1.0]
-    assert course.share(3000) == pytest.approx(cheap / (cheap + dear))
-    assert course.share(4500) == pytest.approx((cheap + dear / 2) / (cheap + dear))
+    assert course.share(3000) == pytest.approx(dear / (cheap + dear))
+    assert course.share(4500) == pytest.approx((dear + cheap / 2) / (cheap + dear))
+
+
+def test_dear_tasks_are_trained_first_once_it_is_known_which_they_are(told, monkeypatch):
+    runs, trained = [*_runs("sgd", 5), *_runs("adam", 5)], []
+    monkeypatch.setattr(engine, "run_task", lambda task, on_result, on_steps: trained.append(task))
+    engine.train(runs, on_result=lambda result: None)
+    estimate.seconds(runs[1:4], 1)
+    engine.train(runs, on_result=lambda result: None)
+    as_they_are = [runs[:3], runs[3:5], runs[5:8], runs[8:]]
+    assert trained == 2 * as_they_are, "where it would have to be tried"
+    trained.clear()
+    estimate.Course(runs)
+    engine.train(runs, on_result=lambda result: None)
+    assert trained == [as_they_are[k] for k in (2, 3, 0, 1)]
 
 
 def test_a_step_is_tried_with_its_lanes_and_remembered(tmp_path, monkeypatch):
