@@ -208,9 +208,10 @@ class Objective:
             if apart is not None:
                 raise CurvatureError(
                     f"curvature: the loss of a batch, {apart[0]:.6g}, is not the {self.reduction} of its examples', "
-                    f"{apart[1]:.6g} by halves, so chunks would change it; let loss be a module that says how it "
-                    "reduces, such as nn.CrossEntropyLoss(ignore_index=0), or a sum over examples with "
-                    "reduction='sum', or give all data in one chunk"
+                    f"{apart[1]:.6g} by halves, so chunks would change it; let the model look at each example by "
+                    "itself, and loss be a module that says how it reduces, such as "
+                    "nn.CrossEntropyLoss(ignore_index=0), or a sum over examples with reduction='sum', or give all "
+                    "data in one chunk"
                 )
 
 
@@ -346,8 +347,8 @@ def of_module(
         each = sum(examples(c) for c in chunks) / math.fsum(divisors)  # of a mean over examples, whatever it counts
         found = made(lambda outputs, batch: total(outputs, here(batch[1])) * (each / examples(batch)))
     found.check_repeatable()
-    if divisors is None and len(chunks) > 1:
-        found.check_divisible()
+    if len(chunks) > 1:  # whether a criterion's parts add up is known of divisors, not whether the model's do
+        found.check_divisible(batch=None if divisors is None else chunks[0])
     return found
 
 

@@ -104,6 +104,31 @@ def test_a_function_that_is_no_mean_over_examples_is_refused_where_it_matters():
             ask()
 
 
+class Centered(nn.Module):
+    """What an example becomes depends on the others."""
+
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+@pytest.mark.parametrize("layer", [Centered(), nn.BatchNorm1d(6, track_running_stats=False).double().eval()])
+def test_a_model_whose_examples_depend_on_each_other_is_not_cut_into_chunks(layer):
+    module = nn.Sequential(layer, net())
+    hessian(of_module(module, nn.CrossEntropyLoss(), data())).dense()
+    with pytest.raises(CurvatureError, match=r"let the model look at each example by itself"):
+        of_module(module, nn.CrossEntropyLoss(), data(), chunk=4)
+
+
+def test_a_model_that_takes_batches_of_one_size_alone_is_taken_at_its_word():
+    class Fixed(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.view(4, 6))
+
+    x, y = data(12)
+    made = of_module(Fixed(6, 3).double(), nn.CrossEntropyLoss(), (x, y), chunk=4)
+    assert len(made.chunks) == 3
+
+
 def test_a_sum_that_is_taken_for_a_mean_is_refused():
     def loss(theta, batch):
         return (batch[0] @ theta).square().sum()
