@@ -23,7 +23,7 @@ One of your own is a function in a file, tried by ``python -m suite claims mine.
         return experiment
 
 ``lab.train`` takes arms as they are, ``lab.tune`` with their best settings as ``compare`` finds them, all on the same
-seeds. ``typical`` is of a median over seeds, ``share`` of a share of them, ``exactly`` of what no seed changes.
+seeds. ``typical`` is of a median over seeds, ``share`` of a share of them, ``exactly`` of what there is but one of.
 """
 
 from suite.claims.base import Experiment, Observation, claim, exactly, share, typical

@@ -8,7 +8,7 @@ from problems.bounds import Count, Fraction, Positive
 from problems.names import parse
 from suite.claims.base import Experiment, Observation, claim, exactly, typical
 from suite.claims.lab import Lab, ratios
-from suite.claims.tuning import changed, late, named, short, tuned
+from suite.claims.tuning import OWN, changed, late, named, short, tuned
 
 RATE = 0.001  # Adam's default
 
@@ -52,7 +52,7 @@ def rmsprop_biased_early(
 
         from suite.claims.paths import answers
 
-        source = torch.Generator().manual_seed(0)
+        source = torch.Generator().manual_seed(lab.seed)
         given = torch.randn(11 * memory, seeds * 1000, generator=source, dtype=torch.float64)
         r = (given / answers(optimizer, given)).square().unflatten(1, (seeds, 1000)).mean(2)
         early, after = r[: max(memory // 10, 1)].mean(0), r[10 * memory :].mean(0)
@@ -105,20 +105,26 @@ def adam_rate_needs_change(
 ) -> Experiment:
     """Adam's learning rate sometimes has to be changed from the suggested default.
 
-    The share of problems on which the default rate ends at a loss more than 5 % above that of the best rate, in the
-    median: sometimes is more than never and less than always. The control has a default that is good for none.
+    The loss at the default rate, relative to that at the rate that is best for the problem: on the problem where that
+    is largest it is more than 5 % above, and on the one where it is least it is not, for sometimes is more than never
+    and less than always. The control has a default that is good for none.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
         import statistics
 
-        needed = []
+        found = {}
         for each in named(problems):
             best = late(tuned(lab, {"": short(each, "adam", steps)}, seeds)[""])
-            usual = late(lab.train({"": short(each, f"adam(lr={rate})", steps)}, 2 + seeds)[""])[2:]
-            needed.append(statistics.median(ratios(usual, best)) > 1 + within)
-        share = sum(needed) / len(needed)
-        return [exactly(f"share of {len(needed)} problems on which it has to", share, above=0, below=1)]
+            usual = late(lab.train({"": short(each, f"adam(lr={rate})", steps)}, OWN + seeds)[""])[OWN:]
+            found[each] = ratios(usual, best)
+        ordered = sorted(found, key=lambda each: statistics.median(found[each]))
+        least, most = ordered[0], ordered[-1]
+        what = "loss at the default rate / at the best, {}"
+        return [
+            typical(what.format(most), found[most], above=1 + within),
+            typical(what.format(least), found[least], below=1 + within),
+        ]
 
     return experiment
 

@@ -105,7 +105,7 @@ def share(what: str, flags: Iterable[bool], above: float = -math.inf, below: flo
 
 
 def exactly(what: str, value: float, above: float = -math.inf, below: float = math.inf) -> Observation:
-    """A quantity that no seed changes."""
+    """A quantity of which there is but one, without an error over seeds: a closed form, a count over problems."""
     return Observation(what, (float(value),), above, below, "exact")
 
 
