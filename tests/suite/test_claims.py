@@ -167,7 +167,7 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path) -> None:
 
 
 def test_sections_take_in_those_within_them() -> None:
-    assert {claim.find(spec.name).meta["section"].rsplit(".", 1)[0] for spec in asked("all", "8.6")} == {"8.6"}
+    assert {claim.find(spec.name).meta["section"][:3] for spec in asked("all", "8.6")} == {"8.6"}
     assert [spec.name for spec in asked("newton_jumps", "8.6.1")] == ["newton_jumps"]
 
 
