@@ -29,8 +29,9 @@ def no_single_best(
     """No optimization algorithm has emerged as the single best one.
 
     SGD and its relatives with momentum and adaptive rates, each tuned on each problem: no one may be the best, or
-    indistinguishable from the best over paired seeds, on all of them. (The first six of these, which were tried
-    first, are too few: ``rmsprop_nesterov`` is the best or tied on each.) The control has one to choose from.
+    indistinguishable from the best over paired seeds, on all of them. Weak evidence: on the first six problems, which
+    were tried first, it does not hold, as ``rmsprop_nesterov`` is the best or tied on each; the last three decide. The
+    control has one to choose from.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:

@@ -19,7 +19,7 @@ EXACT = "conjugate_gradients(search=exact)"
 STEEPEST = "gradient_descent(search=exact)"
 
 
-@claim(section="8.6.2", source="Deep Learning, figure 8.6 and equation 8.29", control=f"optimizer='{EXACT}'")
+@claim(section="8.6.2", source="Deep Learning, figure 8.6", control=f"optimizer='{EXACT}'")
 def steepest_descent_zigzags(optimizer: str = STEEPEST, size: Count = 16, steps: Count = 40) -> Experiment:
     """Steepest descent with exact line searches zigzags: each direction is orthogonal to the one before.
 
@@ -86,7 +86,7 @@ def conjugate_gradients_take_n_searches(
     """Conjugate gradients reach the minimum of a quadratic in n dimensions with at most n line searches.
 
     Loss in float64 after n steps, of a small quadratic, as rounding makes directions less and less conjugate; and after
-    two, where H has but two different eigenvalues (of a matrix that is known to 10⁻⁷). The control takes
+    two, where H has but two different eigenvalues (of a matrix whose entries are rounded to 10⁻⁷). The control takes
     steepest descent.
     """
 

@@ -101,10 +101,10 @@ def decaying_rate_converges(
 def linear_decay(
     problem: str = "quadratic_deep", batch_size: Natural = 16, steps: Count = 400, seeds: Count = 15
 ) -> Experiment:
-    """A rate that decays linearly ends lower than the best constant rate.
+    """The rate has to be decreased over time: one that decays linearly ends lower than the best constant one.
 
-    400 steps, the rate and the first rate each the best of 21; final excess of the training loss over its minimum.
-    The control takes the whole training split at each step, whose gradients have no noise.
+    400 steps, the rate and the first rate each the best of 21; final excess of the training loss over its minimum. The
+    control takes the whole training split at each step, whose gradients have no noise.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:

@@ -26,7 +26,7 @@ def unsupervised_starts(
     counted: bool = False,
     seeds: Count = 15,
 ) -> Experiment:
-    """From parameters learned without labels on the same inputs, supervised training converges faster than from a draw.
+    """From what it learned without labels on the same inputs a net may learn its task faster than from a draw.
 
     Steps to the problem's target after greedy pretraining as denoising autoencoders, 500 steps for each hidden layer,
     against those from the draw that it began with; each at the best of 11 rates. Steps of pretraining count only with
@@ -49,7 +49,7 @@ def related_starts(
     counted: bool = False,
     seeds: Count = 15,
 ) -> Experiment:
-    """From parameters learned on a related task training converges faster than from a draw.
+    """From parameters learned on a related task training may converge faster than from a draw.
 
     Steps to the target of adding two numbers in sequences of 12, from what 400 steps on sequences of 6 leave of the
     recurrent layer, against those from a draw; each at the best of 11 rates. (Of sequences of 20, most draws learn
@@ -113,7 +113,7 @@ def criteria_do_not_last(
     steps: Count = 600,
     seeds: Count = 12,
 ) -> Experiment:
-    """What a start imposes on a net does not last once it has begun to learn.
+    """What a start imposes on a net may not last once it has begun to learn.
 
     Every hidden layer's sums have a standard deviation near 1 at the start, by LSUV; the largest of five layers'
     against the smallest, on minibatches of 128 before the first of 600 steps of SGD and before the last. The control

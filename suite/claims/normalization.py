@@ -42,10 +42,10 @@ def made_start(net: Problem, seed: int = 0) -> Tensor:
 
 @claim(section="8.7.1", source="Deep Learning, section 8.7.1, equation 8.34", control="depth=2")
 def higher_order_terms(depth: Count = 30, lr: Positive = 0.1) -> Experiment:
-    """What a gradient step on a deep chain does by terms of higher order outweighs what its first order foretells.
+    """What a gradient step on a deep chain does by terms of higher order can outweigh what its first order foretells.
 
-    One step on ``scalar_chain`` at a rate of 0.1 in float64: how far the change of the loss is from −ε‖g‖², and how
-    far from −ε‖g‖² + ½ε²gᵀHg, both relative to ε‖g‖². The product of l weights of 1 becomes (1 + ε)^l. The control is a
+    One step on ``scalar_chain`` at a rate of 0.1 in float64: how far the change of the loss is from −ε‖g‖², and how far
+    from −ε‖g‖² + ½ε²gᵀHg, both relative to ε‖g‖². The product of l weights of 1 becomes (1 + ε)^l. The control is a
     chain of two.
     """
 

@@ -126,11 +126,12 @@ def scale_in_between(
 def normalized_keeps_variances(
     initializer: str = "glorot_uniform", problem: str = "linear_net(depth=12, hidden=128)", seeds: Count = 12
 ) -> Experiment:
-    """The normalized initialization gives all layers the same variance of activations and the same of gradients.
+    """Between equally wide layers the normalized initialization keeps the variance of activations and of gradients.
 
-    A linear net, for which it was derived, of layers of 128 units: the factor by which the variance changes from one
-    hidden layer to the next, for activations on the way up and for gradients on the way down. The control takes
-    U(−1/√m, 1/√m), whose variance of 1/(3m) makes the factor a third.
+    It is a compromise of these two aims, which agree where layers are equally wide: a linear net, for which it was
+    derived, of layers of 128 units. The factor by which the variance changes from one hidden layer to the next, for
+    activations on the way up and for gradients on the way down. The control takes U(−1/√m, 1/√m), whose variance of
+    1/(3m) makes the factor a third.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:

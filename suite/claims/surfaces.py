@@ -24,7 +24,7 @@ TENTH = 0.1  # of training, at its beginning and at its end
 def curvature_outgrows_the_gradient(
     problem: str = "digits_mlp", optimizer: str = "sgd(lr=0.1)", epochs: Count = 20, seeds: Count = 15
 ) -> Experiment:
-    """Along training ‖g‖ hardly shrinks while gᵀHg, which a rate has to make up for, grows more than tenfold.
+    """In many nets ‖g‖ hardly shrinks along training while gᵀHg, for which rates must shrink, grows more than tenfold.
 
     Means over the last tenth of training, relative to those over the first, of the minibatches' ‖g‖ at every step and
     gᵀHg at every other; hardly is by no more than a half, and the training loss must fall below a tenth, so that
@@ -47,11 +47,11 @@ def curvature_outgrows_the_gradient(
 def gradient_grows_while_learning(
     problem: str = "digits_deep_mlp", optimizer: str = "momentum(lr=0.01)", epochs: Count = 10, seeds: Count = 15
 ) -> Experiment:
-    """The gradient's norm may grow all through training while the validation loss falls to a low value.
+    """The gradient's norm may grow in the course of training while the validation loss falls to a low value.
 
     Means of the minibatches' ‖g‖ over the last tenth of training, relative to those over the first, for a net of eleven
-    layers that shows it (figure 8.1 has a convolutional net: problem=cifar10_3c3d); a validation loss below a fifth of
-    its start is low. The control has no hidden layer.
+    layers that shows it (figure 8.1 has a convolutional net, problem=cifar10_3c3d, and its validation 0-1 loss); a
+    validation loss below a fifth of its start is low. The control has no hidden layer.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -144,7 +144,8 @@ def wide_nets_end_low(
 
     The training loss of digits by a perceptron with one hidden layer, of 16 units and of 3, after 100 steps of L-BFGS
     over all examples, from 20 random starts; low is a hundredth of the loss at the start. Starts are taken in pairs for
-    how far their losses lie apart. The control has three units in place of 16.
+    how far their losses lie apart: where wide nets fit every example, hardly at all, as no loss is below 0. The control
+    has three units in place of 16.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -175,8 +176,9 @@ def high_critical_points_are_saddles(
 
     Spearman's correlation of the loss and the index, the share of negative eigenvalues of the Hessian, among the
     critical points that minimizing the gradient leads to from four points of each seed, drawn with weights of σ = 0.4
-    to 1.0, in a deep linear net, whose Hessians are small enough to be had whole. The control ranks them by what is
-    left of their gradients' norms, which is no more than where the search ended. About half a minute.
+    to 1.0, in a deep linear net, whose Hessians are small enough to be had whole. Seeds whose points all have one loss
+    count as 0, so that four are few to tell. The control ranks them by what is left of their gradients' norms, which is
+    no more than where the search ended. About half a minute.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
@@ -219,11 +221,11 @@ def _index(made: Problem, theta: Tensor) -> float:
 def descent_escapes_saddles(
     optimizer: str = "sgd(lr=0.01)", near: Fraction = 0.1, steps: Count = 2000, seeds: Count = 30
 ) -> Experiment:
-    """Gradient descent leaves the neighbourhood of a saddle point, whether its Hessian is regular or vanishes.
+    """Gradient descent can in many cases leave the neighbourhood of a saddle point, even where its Hessian vanishes.
 
     The share of starts around the points of ``saddle`` and ``monkey_saddle``, from a normal of σ = 0.1, that come down
-    to a loss of −1, well off the saddle points, in 2000 steps. The control takes Newton's method in place of
-    gradient descent.
+    to a loss of −1, well off the saddle points, in 2000 steps. The control takes Newton's method in place of gradient
+    descent.
     """
     return _leaves(optimizer, near, steps, seeds)
 
