@@ -11,7 +11,7 @@ from suite.claims.carrying import carry_out, control
 from suite.claims.courses import by_target, drawn, each_gradient, made_of, objective, over_examples, trained
 from suite.claims.hardships import _factor, _reach
 from suite.claims.lab import Lab, arm
-from suite.claims.surfaces import _index
+from suite.claims.surfaces import _share
 
 QUICK = [
     "standard_error_root_n(seeds=8, problem='digits_logistic')",
@@ -91,7 +91,11 @@ def test_a_recurrent_matrix_of_one_unit_passes_on_its_weight() -> None:
     assert _factor(made, theta, 0.9, 1e-9) == pytest.approx(0.9, rel=1e-6)
 
 
-def test_the_index_leaves_zeros_out() -> None:
-    made = made_of("monkey_saddle")
-    assert _index(made, torch.tensor([0.0, 0.0], dtype=torch.float64)) == 0
-    assert _index(made, torch.tensor([1.0, 0.0], dtype=torch.float64)) == 0.5
+def test_shares_of_eigenvalues_leave_zeros_out() -> None:
+    saddle = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    for sign in ("negative", "positive"):
+        assert _share(made_of("monkey_saddle"), 0 * saddle, sign) == 0
+        assert _share(made_of("monkey_saddle"), saddle, sign) == 0.5
+    start = made_of("quadratic(size=4)")
+    assert _share(start, torch.ones(4, dtype=torch.float64), "positive") == 1
+    assert _share(start, torch.ones(4, dtype=torch.float64), "negative") == 0
