@@ -70,7 +70,9 @@ class Lab:
         return {key: Runs([found[run] for run in runs]) for key, runs in asked.items()}
 
     def tune(self, arms: Mapping[K, Arm], seeds: int, trials: int = 11) -> dict[K, Runs]:
-        """The runs of each arm with its best setting, tuned as ``compare`` tunes it: on seeds of its own.
+        """The runs of each arm with its best setting, tuned as ``compare`` tunes it: on two seeds of its own.
+
+        All seeds have that one setting: how well another tuning would have done is in no interval.
 
         Raises:
             UsageError, ExperimentError: as ``train``.
