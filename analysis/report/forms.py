@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 from analysis.report.page import Table, Tone
@@ -10,8 +10,17 @@ from analysis.report.page import Table, Tone
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "≤": r"$\leq$",
     "±": r"$\pm$", "µ": r"$\mu$", "×": r"$\times$", "<": r"$<$", ">": r"$>$", "–": "--",
+    "−": "$-$", "√": r"$\surd$", "‖": r"$\|$", "∞": r"$\infty$", "∂": r"$\partial$", "→": r"$\to$", "∝": r"$\propto$",
     **{mark: "\\" + mark for mark in "&%$#_{}"},
 }  # fmt: skip
+_GREEK = {
+    "αβγδεζηθ": "alpha beta gamma delta epsilon zeta eta theta",
+    "ικλμνξπρ": "iota kappa lambda mu nu xi pi rho",
+    "στυφχψω": "sigma tau upsilon phi chi psi omega",
+    "ΓΔΘΛΞΠΣΥΦΨΩ": "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega",
+}
+_LATEX |= {m: rf"$\{name}$" for some, names in _GREEK.items() for m, name in zip(some, names.split(), strict=True)}
+_RAISED = {"<super>": "^", "<sub>": "_"}  # as Unicode decomposes ², ᵀ and ᵢ
 
 
 Mark = Callable[[str, Tone], str]  # the text of a cell, shown as its tone says
@@ -49,7 +58,16 @@ def latex(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub("[" + re.escape("".join(_LATEX)) + "]", lambda found: _LATEX[found[0]], text)
+    return "".join(map(_latex, text))
+
+
+def _latex(mark: str) -> str:
+    """A character as LaTeX has it, whose fonts have no Greek and nothing raised but in formulas."""
+    kind, _, code = unicodedata.decomposition(mark).partition(" ")
+    if mark not in _LATEX and kind in _RAISED:
+        inner = chr(int(code, 16))
+        return f"${_RAISED[kind]}{{{_LATEX.get(inner, inner).strip('$')}}}$"
+    return _LATEX.get(mark, mark)
 
 
 def text(table: Table) -> str:

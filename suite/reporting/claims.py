@@ -22,17 +22,17 @@ DECADES = 20.0  # largest over smallest, from which a line is logarithmic
 MARGIN = 0.12  # of a line, beyond what lies on it
 
 
-def lead(found: Sequence[Record]) -> list[str]:
-    """How many hold, and how to read what follows."""
+def lead(found: Sequence[Record], shaded: str = "") -> str:
+    """How many hold, and how to read what follows; ``shaded`` says how it is drawn where a claim lies, if it is."""
     counts = Counter(record["verdict"] for record in found)
     words = {"holds": ("holds", "hold"), "does not hold": ("does not", "do not"), "undecided": ("is open", "are open")}
     told = [f"{counts[verdict]} {words[verdict][counts[verdict] > 1]}" for verdict in VERDICTS if counts[verdict]]
-    return [
+    return (
         f"{count(len(found), 'claim')}: {', '.join(told)}. Each says where what is observed will lie, before anything "
-        "is trained (shaded). It holds if the intervals of all its observations lie within, it does not if one lies "
+        f"is trained{shaded}. It holds if the intervals of all its observations lie within, it does not if one lies "
         "outside, and is undecided otherwise. Medians over seeds, or shares of them; the intervals of a claim hold "
         "together at 95 %."
-    ]
+    )
 
 
 def statements(found: Sequence[Record]) -> list[Statements]:
@@ -47,6 +47,8 @@ def _statement(record: Record) -> Statement:
     verdict = record["verdict"]
     observed = [_observed(each) for each in record["observations"]]
     where = [record["section"], record["claim"]]
+    if record["seed"]:
+        where.append(f"seeds from {record['seed']} on")
     if "control" in record:
         where.append(f"control, {record['control']['settings']}: {record['control']['verdict']}")
     return Statement(record["says"], " · ".join(where), verdict, TONES[verdict], observed)
@@ -83,7 +85,7 @@ def claims_table(found: Sequence[Record]) -> Table:
     """A row for each observation; those after the first of a claim do not repeat what it is."""
     columns = [Column(name) for name in ("section", "claim", "it says", "verdict", "control", "observed")]
     columns += [Column("found", True), Column("claimed", True), Column("seeds", True)]
-    return Table("claims", "Claims", columns, [row for record in found for row in _rows(record)], lead(found)[0])
+    return Table("claims", "Claims", columns, [row for record in found for row in _rows(record)], lead(found))
 
 
 def _rows(record: Record) -> Iterator[list[Cell]]:

@@ -197,9 +197,8 @@ def _lead(contest: Contest, palette: Palette) -> list[str]:
 def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart]]) -> Iterator[Section]:
     """Whatever else there is; the costs of problems that were compared stand with them."""
     if evidence.claims:
-        yield Section(
-            "claims", "What the chapter says", claims.statements(evidence.claims), claims.lead(evidence.claims)
-        )
+        lead = claims.lead(evidence.claims, " (shaded)")
+        yield Section("claims", "What the chapter says", claims.statements(evidence.claims), [lead])
     if not evidence.costs.empty:
         compared = {about["problem"] for record in evidence.compared for about in record["problems"]}
         charts: list[Block] = [_figure(c) for name, own in costs.items() if name not in compared for c in own]
@@ -212,9 +211,9 @@ def _beside(evidence: Evidence, palette: Palette, costs: Mapping[str, list[Chart
         yield Section("landscapes", "Loss surfaces", seen)
     single = list(figures.alone(evidence))
     if single:
-        lead = [f"{chart.title}: {shown} of {of} runs are drawn." for chart, shown, of in single if shown < of]
+        few = [f"{chart.title}: {shown} of {of} runs are drawn." for chart, shown, of in single if shown < of]
         title = "Runs beside the comparisons" if evidence.compared else "Runs"
-        yield Section("runs", title, [_figure(chart) for chart, _, _ in single], lead)
+        yield Section("runs", title, [_figure(chart) for chart, _, _ in single], few)
 
 
 # how ------------------------------------------------------------------------------------

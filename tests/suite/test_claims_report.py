@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import suite
-from analysis.report import Statements
+from analysis.report import Cell, Column, Statements, Table, forms
 from suite.claims.base import Observation, share, typical
 from suite.claims.carrying import _plain, carry_out, claim
 from suite.cli import cli
@@ -57,6 +57,24 @@ def test_tables_of_claims(results) -> None:
     assert float(row["value"]) < 1e-20 and float(row["below"]) == 1e-20 and float(row["above"]) == -math.inf
     frame = suite.load_claims(results)
     assert list(frame["what"]) == ["loss after one step / before"]
+
+
+def test_latex_has_formulas_for_what_its_fonts_lack() -> None:
+    def told(text: str) -> str:
+        return forms.latex(Table("", "", [Column("says")], [[Cell(text)]])).splitlines()[-3].removesuffix(r" \\")
+
+    assert told("ε‖g‖ − √κ") == r"$\epsilon$$\|$g$\|$ $-$ $\surd$$\kappa$"
+    assert told("10⁻² θᵀθ Ωᵢ") == r"10$^{-}$$^{2}$ $\theta$$^{T}$$\theta$ $\Omega$$_{i}$"
+    words = [f"{entry.summary} {entry.meta['control']}" for entry in claim]
+    assert not {mark for text in words for mark in told(text) if ord(mark) > 0xFF}
+
+
+def test_a_page_says_what_is_drawn_and_from_which_seed_but_a_table_does_not(tmp_path) -> None:
+    carry_out(claim.bind(SPEC), str(tmp_path), seed=7)
+    found = Evidence.read(str(tmp_path))
+    [section] = [section for section in page(found).sections if section.key == "claims"]
+    assert "(shaded)" in section.lead[0] and section.blocks[0].items[0].where.endswith(" · seeds from 7 on")
+    assert "shaded" not in call("table", "claims", "--results", str(tmp_path)).stdout
 
 
 def test_no_claims_is_told(tmp_path) -> None:
