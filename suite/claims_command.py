@@ -13,12 +13,12 @@ import click
 
 from analysis.numbers import duration
 from problems.names import Spec, UsageError
-from problems.selection import selected
+from problems.selection import left_out, selected
 from suite import export, tables
 from suite.claims.base import VERDICTS, claim, heading
-from suite.claims.carrying import FAILED, FOLDER, carry_out_all, place
+from suite.claims.carrying import FAILED, FOLDER, carry_out_all, control, load, place
 from suite.environment import cores
-from suite.progress import count
+from suite.progress import count, span
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -43,14 +43,23 @@ def claims(
     """Carry claims out and print what they come to; 1 if one could not be carried out, or a control holds."""
     from suite.store import Store
 
-    specs = asked(", ".join(names) or "all", section)
+    text = ", ".join(names) or "all"
+    specs = asked(text, section, controls)
+    jobs = jobs or cores()
     Store(Path(results) / FOLDER).ready()
+    to = tables.console(sys.stderr)
+    if not quiet:
+        tables.show(to, *tables.left_out(left_out(claim, text)), outlook(specs, results, jobs))
     found: list[dict[str, Any]] = []
-    for record in carry_out_all(specs, results, jobs or cores(), force, controls, seed):
-        found.append(record)
-        if not quiet:
-            took = duration(record["seconds"])
-            click.echo(f"{len(found)} of {len(specs)}  {record['claim']}: {record['verdict']} in {took}", err=True)
+    try:
+        for record in carry_out_all(specs, results, jobs, force, controls, seed):
+            found.append(record)
+            if not quiet:
+                took = duration(record["seconds"])
+                line = f"{len(found)} of {len(specs)}  {record['claim']}: {record['verdict']} in {took}"
+                tables.show(to, line)
+    except KeyboardInterrupt:
+        raise _interrupted(found, len(specs), results) from None
     found.sort(key=place)
     if as_json:
         click.echo(export.to_json({"claims": found}))
@@ -60,8 +69,11 @@ def claims(
     return int(wrong or any(record["verdict"] == FAILED for record in found))
 
 
-def asked(text: str, section: str = "") -> list[Spec]:
+def asked(text: str, section: str = "", controls: bool = False) -> list[Spec]:
     """The bound claims that a text names, of a section and those within it.
+
+    Args:
+        controls: see that their controls can be carried out, too.
 
     Raises:
         UsageError: an unknown name, a setting out of bounds, or no claim of that section is among them.
@@ -71,7 +83,28 @@ def asked(text: str, section: str = "") -> list[Spec]:
     if not within:
         known = sorted({_section(spec) for spec in found})
         raise UsageError(f"claims: none is of section {section!r}; they are of {', '.join(known)}")
+    for spec in within if controls else ():
+        if claim.find(spec.name).meta.get("control"):
+            control(spec)
     return within
+
+
+def outlook(specs: Sequence[Spec], results: str, jobs: int) -> str:
+    """How many claims are tried in how many processes, and how long those took that were tried before."""
+    names = {str(claim.short(spec)) for spec in specs}
+    took = [record.get("seconds", 0.0) for record in load(results) if record["claim"] in names]
+    told = f"{count(len(specs), 'claim')} in {count(min(jobs, len(specs)), 'process', 'processes')}"
+    if took:
+        told += f"; {len(took)} tried here before, which took {span(sum(took))} of processor time"
+    return told
+
+
+def _interrupted(found: Sequence[Mapping[str, Any]], of: int, results: str) -> click.ClickException:
+    from suite.cli import Mistake
+
+    kept = sum(record["verdict"] != FAILED for record in found)
+    words = f"{kept} of {count(of, 'claim')} and what was trained for others are kept in {Path(results) / FOLDER}"
+    return Mistake(f"interrupted; {words}, and the same command goes on from there", 130)
 
 
 def _section(spec: Spec) -> str:
@@ -114,7 +147,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What was observed, what came of the control, and why there is nothing, each with its mark."""
     for each in record["observations"]:
         mark = {"holds": " ", "does not hold": "x", "undecided": "?"}[each["verdict"]]
-        n = f", {each['n']} seeds" if each["statistic"] != "exact" else ""
+        n = f", {count(each['n'], 'seed')}" if each["statistic"] != "exact" else ""
         yield mark, f"{each['what']}: {each['shown']}  (claimed {each['claimed']}{n})"
     if record["verdict"] == FAILED:
         yield "x", record["problem"]

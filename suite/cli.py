@@ -20,7 +20,7 @@ from click.exceptions import Exit
 from problems.names import UsageError
 from suite import __version__, interrupts
 from suite.errors import told
-from suite.options import DATA, QUIET, ByOptions, Finite, Listing
+from suite.options import DATA, QUIET, ByNames, ByOptions, Finite, Listing
 from suite.reporting.options import figures, report, table
 
 KINDS = [
@@ -300,7 +300,7 @@ def landscape(**options: Any) -> None:
     raise Exit(landscape(**options))
 
 
-@cli.command()
+@cli.command(cls=ByNames)
 @click.argument("names", nargs=-1, required=True)
 @DATA
 @click.option("--kind", type=click.Choice(["optimizer", "problem", "initializer"]), help="Where a name has several.")
@@ -315,7 +315,7 @@ def check(**options: Any) -> None:
     raise Exit(check(**options))
 
 
-@cli.command()
+@cli.command(cls=ByNames)
 @click.argument("names", nargs=-1)
 @click.option("--section", default="", metavar="NUMBER", help="Only those of this section, such as 8.2.")
 @click.option("--controls", is_flag=True, help="Their controls, too, of which none may hold.")
@@ -329,7 +329,8 @@ def check(**options: Any) -> None:
 def claims(**options: Any) -> None:
     """Try what chapter 8 says: each claim is an experiment with a verdict.
 
-    NAMES are those of `list claims`, or your own, as in mine.py:name; all unless given.
+    NAMES are those of `list claims`, or your own, as in mine.py:name; all unless given, which take about
+    15 minutes of processor time. What is stored is not trained again.
     """
     from suite.claims_command import claims
 

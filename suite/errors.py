@@ -16,7 +16,7 @@ def told(error: BaseException) -> str:
     if isinstance(error, UsageError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    here = [f for f in frames if not _elsewhere(Path(f.filename))]
+    here = [f for f in frames if f.line and not _elsewhere(Path(f.filename))]  # a line that can be looked up
     place = f" ({here[-1].filename}, line {here[-1].lineno})" if here else ""
     words = f": {error}" if str(error) else ""
     return f"{type(error).__name__}{words}{place}"

@@ -57,6 +57,19 @@ class ByOptions(click.Command):
             raise click.UsageError(f"{error.message}; {how}", ctx) from None
 
 
+class ByNames(click.Command):
+    """A command whose arguments are names, of which ``-name`` leaves one out, as it does within a text."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is left of the arguments: nothing."""
+        valued = {name for p in self.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts}
+        named = [
+            f" {arg}" if arg[:1] == "-" and arg[1:2] != "-" and len(arg) > 2 and before not in valued else arg
+            for before, arg in zip(["", *args], args, strict=False)
+        ]
+        return super().parse_args(ctx, named)
+
+
 def need_figure(command: str, figure: str | None) -> None:
     """Refuse a figure's file that could not be written at the end, and make its folder.
 

@@ -80,7 +80,10 @@ def load(folder: str | Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(Path(folder).glob("*.json")):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError(f"it is a {type(record).__name__}")
+            found.append(record)
         except (OSError, ValueError) as error:
             warnings.warn(f"{path} is not a readable record, passed over ({error})", stacklevel=2)
     return found

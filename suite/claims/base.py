@@ -35,6 +35,7 @@ SECTIONS = {
     "8.6": "Approximate second-order methods",
     "8.7": "Optimization strategies and meta-algorithms",
 }
+OTHERS = "Others"  # the heading of claims from elsewhere
 LEVEL = 0.95  # of all intervals of a claim together
 
 
@@ -111,9 +112,9 @@ def exactly(what: str, value: float, above: float = -math.inf, below: float = ma
 
 
 def heading(section: str) -> str:
-    """The section of the chapter that one lies in, with its title; "Others" for claims from elsewhere."""
+    """The section of the chapter that one lies in, with its title; OTHERS for any other."""
     number = ".".join(section.split(".")[:2])
-    return f"{number} {SECTIONS[number]}" if number in SECTIONS else "Others"
+    return f"{number} {SECTIONS[number]}" if number in SECTIONS else OTHERS
 
 
 def level_of(observations: Sequence[Observation]) -> float:
