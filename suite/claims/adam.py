@@ -88,9 +88,10 @@ def adam_is_robust(
             for name in settings.split(", ")
             for number in changed(optimizer, name, spec.options[name], factor)
         }
-        found = lab.train({**arms, "": short(problem, best, steps)}, seeds)
-        usual = late(found.pop(""))
-        return [typical(f"loss with {key} / as tuned", ratios(late(r), usual), below=1.1) for key, r in found.items()]
+        found = lab.train({**arms, "": short(problem, best, steps)}, OWN + seeds)
+        losses = {key: late(runs)[OWN:] for key, runs in found.items()}
+        usual = losses.pop("")
+        return [typical(f"loss with {key} / as tuned", ratios(of, usual), below=1.1) for key, of in losses.items()]
 
     return experiment
 

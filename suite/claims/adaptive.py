@@ -9,7 +9,7 @@ from problems.bounds import Count, Fraction, Natural, Positive
 from problems.names import parse
 from suite.claims.base import Experiment, Observation, claim, exactly, typical
 from suite.claims.lab import Lab, ratios
-from suite.claims.tuning import TRIALS, against, changed, chosen, late, named, numbers, short, tuned
+from suite.claims.tuning import OWN, TRIALS, against, changed, chosen, late, named, numbers, short, tuned
 
 NETS = "digits_mlp, digits_denoising, digits_deep_mlp"
 
@@ -38,7 +38,7 @@ def rate_matters_most(
             for name in numbers(optimizer)
             for number in changed(optimizer, name, spec.options[name], factor)
         }
-        losses = {key: late(runs) for key, runs in lab.train(arms, seeds).items()}
+        losses = {key: late(runs)[OWN:] for key, runs in lab.train(arms, OWN + seeds).items()}
         cost = {name: list(map(max, *(losses[key] for key in arms if key[0] == name))) for name, _ in arms}
         others = map(max, *(values for name, values in cost.items() if name != setting), [0.0] * seeds)
         what = f"loss with {setting} changed / with the setting that has most to say of the others"

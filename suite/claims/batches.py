@@ -171,7 +171,8 @@ def curvature_needs_larger_batches(
     ‖d_B − d‖/‖d‖ of the direction d = (H + αI)⁻¹g, with both from one minibatch B of examples drawn with replacement,
     against that of d = g from 100, at the starts of all seeds; the minibatch is doubled until H⁻¹g is as exact, and
     many times is more than ten (the book has 10,000 examples against 100). α = 0.001 makes a convex problem's H
-    invertible, with a condition of about a thousand. The control's α is so large that the directions are nearly alike.
+    invertible, with a condition of about a thousand; the worse the condition, the more are needed: with α = 10⁻⁵ eight
+    times as many. The control's α is so large that the directions are nearly alike.
     """
 
     def experiment(lab: Lab) -> Sequence[Observation]:
