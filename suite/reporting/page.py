@@ -36,7 +36,7 @@ def page(evidence: Evidence) -> Page:
         _summary(evidence, found),
         [_headline(contest, key) for key, contest in zip(keys(found), found, strict=True) if contest.ran],
         sections,
-        _notes(evidence),
+        [*_notes(evidence), *_pointing(sections, names)],
         names,
         palette,
     )
@@ -289,6 +289,12 @@ def _notes(evidence: Evidence) -> list[str]:
             f"In {_count(len(mixed), 'comparison')} runs of several commits of the suite stand side by side: their "
             "definitions are the same, what runs them may differ. compare --force trains all anew."
         )
-    choose = "; choose an optimizer at the top to bring it forward in all figures" if any(evidence.names()) else ""
-    notes.append(f"Point at a figure for its values{choose}.")
     return notes
+
+
+def _pointing(sections: Sequence[Section], names: Sequence[str]) -> list[str]:
+    """What a reader can do with figures, where there are any."""
+    if not any(isinstance(block, Figure) for section in sections for block in section.blocks):
+        return []
+    choose = "; choose an optimizer at the top to bring it forward in all figures" if names else ""
+    return [f"Point at a figure for its values{choose}."]

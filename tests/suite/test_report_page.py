@@ -296,4 +296,6 @@ def test_it_prints_on_white_without_its_controls(page: Any) -> None:
         page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper')").strip() == LIGHT.paper
     )
     assert page.locator(".theme").is_hidden() and page.locator(".tools").first.is_hidden()
+    for drawn in (".dot", ".span", ".span b"):  # by their backgrounds, which browsers leave out otherwise
+        assert page.locator(drawn).first.evaluate("each => getComputedStyle(each).printColorAdjust") == "exact"
     assert page.pdf()[:4] == b"%PDF"
