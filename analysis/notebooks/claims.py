@@ -12,7 +12,7 @@
 # # What the chapter says, and how to doubt it
 #
 # A textbook is full of sentences such as "momentum speeds up learning in the face of high curvature". Each claim of the suite is
-# such a sentence with an experiment that may find otherwise: it says where a quantity will lie before anything is trained, and
+# such a sentence with an experiment that may find otherwise: it says where a quantity must lie, and
 # holds only if an interval lies within. This chapter looks behind two of the verdicts.
 #
 # ```sh

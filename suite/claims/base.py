@@ -1,11 +1,11 @@
 """A claim, what an experiment observes of it, and what follows.
 
-A claim says of each observation in which open interval it lies, before anything is trained. It
-holds if the intervals of all its observations lie within, it does not hold if one of them lies
-outside, and is undecided otherwise. The k intervals of a claim hold together at 95 %, each at
-1 − 0.05/k (Bonferroni), so that of claims that are on the edge at most one in twenty is called
-right or wrong by chance. An interval is over seeds: where arms are tuned, it is of the settings that
-tuning chose, once for all seeds.
+A claim says of each observation in which open interval it lies; what of an experiment was mended after
+a first look, its docstring says. It holds if the intervals of all its observations lie within, it does
+not hold if one of them lies outside, and is undecided otherwise. The k intervals of a claim hold
+together at 95 %, each at 1 − 0.05/k (Bonferroni), so that of claims that are on the edge at most one in
+twenty is called right or wrong by chance. An interval is over seeds: where arms are tuned, it is of the
+settings that tuning chose, once for all seeds.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ def lead(found: Sequence[Record], shaded: str = "") -> str:
     words = {"holds": ("holds", "hold"), "does not hold": ("does not", "do not"), "undecided": ("is open", "are open")}
     told = [f"{counts[verdict]} {words[verdict][counts[verdict] > 1]}" for verdict in VERDICTS if counts[verdict]]
     return (
-        f"{count(len(found), 'claim')}: {', '.join(told)}. Each says where what is observed will lie, before anything "
-        f"is trained{shaded}. It holds if the intervals of all its observations lie within, it does not if one lies "
-        "outside, and is undecided otherwise. Medians over seeds, or shares of them; the intervals of a claim hold "
-        "together at 95 %."
+        f"{count(len(found), 'claim')}: {', '.join(told)}. Each says where what is observed must lie{shaded}: it holds "
+        "if the intervals of all its observations lie within, it does not if one lies outside, and is undecided "
+        "otherwise. Medians over seeds, or shares of them; the intervals of a claim hold together at 95 %. Settings "
+        "are tuned once for all seeds, and what chance does there is in no interval."
     )
 
 
