@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.statistics import Statistic, aggregate, interval
+from analysis.statistics import Statistic, aggregate, interval, proportion
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12)
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
@@ -202,6 +202,22 @@ def test_aggregates_are_stratified_and_say_where_they_have_no_interval() -> None
     assert math.isnan(aggregate([*far_apart, [1.0]]).low)
     assert math.isnan(aggregate([*far_apart, [1.0, math.inf]]).low)
     assert aggregate([[2.0] * 3, [2.0] * 3]).high == 2.0
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 9), (3, 8), (14, 15), (20, 20)])
+@pytest.mark.parametrize("level", [0.95, 0.975])
+def test_proportions_are_those_of_statsmodels(successes: int, n: int, level: float) -> None:
+    stats = pytest.importorskip("statsmodels.stats.proportion")
+    found = proportion([True] * successes + [False] * (n - successes), level)
+    assert (found.value, found.n, found.level) == (successes / n, n, level)
+    expected = stats.proportion_confint(successes, n, 1 - level, method="beta")
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_proportions_are_of_flags() -> None:
+    for wrong in ([], [0.5], [math.nan], [[True]]):
+        with pytest.raises(ValueError, match="flags must be at least one"):
+            proportion(wrong)
 
 
 def test_mistakes_are_told() -> None:
