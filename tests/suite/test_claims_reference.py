@@ -1,4 +1,8 @@
-"""Every claim and its control, against the verdicts of results/reference/claims.csv."""
+"""Every claim and its control, against the verdicts of results/reference/claims.csv.
+
+``pytest --thorough tests/suite/test_claims_reference.py`` tries them all, in about a quarter of an
+hour of processor time.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,7 @@ def test_no_control_of_the_reference_holds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", claim.names())
 def test_a_claim_comes_to_what_it_came_to_before(name: str, tmp_path: Path) -> None:
     found = carry_out(claim.bind(name), str(tmp_path), controls=True)
