@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from analysis.gradients import noise
+from analysis.objective import of_module
 from analysis.operators import gauss_newton, hessian
 from analysis.replay import graphs, native
+from analysis.spectrum import spectrum
 from problems.names import UsageError, parse
 from problems.problem import problem
-from suite import cost, updates
+from suite import cost, estimate, updates
 from suite.cli import cli
 from suite.costs import kept, save
 from suite.curvature import Seen
@@ -193,6 +198,33 @@ def test_products_are_recorded_and_captured(monkeypatch):
     assert captured and all(captured)
     for matrix in (hessian, gauss_newton):
         assert torch.allclose(found["cuda", matrix], found["cpu", matrix], rtol=1e-6, atol=1e-9)
+
+
+def _own(device):
+    """A convolutional net of one's own there, and a loader that leaves its batches where they were read."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3)
+    net, loss = nn.Sequential(*layers).double().to(device), nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]).double())
+    x, y = torch.randn(40, 1, 8, 8).double(), torch.arange(40) % 3
+    return of_module(net, loss.to(device), DataLoader(TensorDataset(x, y), batch_size=16))
+
+
+def test_curvature_and_noise_of_a_module_are_those_of_the_processor():
+    found = {}
+    for device in ("cpu", "cuda"):
+        made = _own(device)
+        spread = noise(made)
+        top = spectrum(hessian(made), top=3, tol=1e-8).top.values
+        found[device] = torch.tensor([*map(float, top), spread.variance, spread.squared])
+    assert torch.allclose(found["cuda"], found["cpu"], rtol=1e-6)
+
+
+def test_how_long_a_comparison_takes_is_tried_there(monkeypatch, tmp_path):
+    """Steps and evaluations, the device waited for."""
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
+    run = Run(str(problem.bind(TINY + "mlp")), str(optimizer.bind("adam")), steps=1000, device="cuda", batch_size=16)
+    first, each = estimate.step_seconds(run, 8)
+    assert first > each > 0 and estimate.evaluation_seconds(run, 8) > 0
 
 
 STARTS = [e.name for e in initializer if not any(p.required for p in e.parameters)]
