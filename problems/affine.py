@@ -110,8 +110,7 @@ _KNOWN: WeakKeyDictionary[Problem, Curved] = WeakKeyDictionary()
 
 def _looked_at(problem: Problem) -> Curved:
     batch = _examples(problem, 2)
-    like = next((t for t in (*batch, *problem.fixed.values()) if t.is_floating_point()), torch.zeros(1))
-    theta = torch.zeros(problem.size, dtype=like.dtype, device=like.device)
+    theta = problem.like.new_zeros(problem.size)
     met, uses = observed(problem, problem.layout.split(theta), batch)
     known = {name for use in uses for name in use.layer if name}
     other = [piece.name for piece in problem.layout if piece.name not in known]
@@ -124,7 +123,7 @@ def _looked_at(problem: Problem) -> Curved:
     axis = next(i for i, (few, many) in enumerate(zip(met.shape, more.shape, strict=True)) if few != many)
     width = met.shape[-1] if axis < met.dim() - 1 else 1
     count = torch.arange(met.numel(), dtype=torch.float64)  # numbers in no order, without a draw, which vmap forbids
-    outputs, v = ((phase * count * count).sin().to(like).view(met.shape) for phase in (0.7, 1.3))
+    outputs, v = ((phase * count * count).sin().to(theta).view(met.shape) for phase in (0.7, 1.3))
     blocks = output_blocks(lambda out: problem.criterion(out, batch), outputs, width)
     expected = bent_by(lambda out: problem.criterion(out, batch), outputs, v)
     rows = (blocks @ v.reshape(-1, width, 1)).reshape(v.shape)

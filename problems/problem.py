@@ -150,6 +150,7 @@ class Problem:
         course: how training changes from step to step; None where every step is alike.
         evaluated: what is measured, where training minimizes something else (a smoothed loss, one with a
             penalty): a problem that finds its pieces among these. None for this one itself.
+        floats: the type of θ that :meth:`to` was asked for; None before, when it is that of the data.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Problem:
     target: Target | None = None
     minimum: Known | None = None
     flow: Callable[[float], float] | None = None
+    floats: torch.dtype | None = None
     batch_size: int = 128
     epochs: int = 10
 
@@ -281,9 +283,10 @@ class Problem:
 
     @property
     def like(self) -> Tensor:
-        """A tensor without entries on the device and in the floating-point type of the data."""
+        """A tensor without entries on the device of the data, in the floating-point type of the problem."""
         tensors = self.train.tensors
-        return next((t for t in tensors if t.is_floating_point()), tensors[0].float())[:0]
+        of_data = next((t for t in tensors if t.is_floating_point()), tensors[0].float())[:0]
+        return of_data if self.floats is None else of_data.to(self.floats)
 
     @property
     def splits(self) -> dict[str, Data]:
@@ -297,6 +300,7 @@ class Problem:
         device = torch.device(device)
         moved: dict[str, Any] = {name: split.to(device, dtype) for name, split in self.splits.items()}
         moved["fixed"] = {name: _moved(tensor, device, dtype) for name, tensor in self.fixed.items()}
+        moved["floats"] = dtype  # which data that are whole numbers do not show
         moved["course"] = self.course and self.course.to(device, dtype)
         moved["evaluated"] = self.evaluated and self.evaluated.to(device, dtype)
         return dataclasses.replace(self, **moved)

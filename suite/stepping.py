@@ -52,9 +52,8 @@ class Stepper:
     """
 
     def __init__(self, made: Problem, spec: Spec, size: int, clock: Clock | None = None) -> None:
-        data = made.train.tensors[0]
         start = initializer.build(parse("default"))(made, generator(0, "start"))
-        theta = start.to(data.device, _float(made)).unsqueeze(0)
+        theta = start.to(made.like).unsqueeze(0)
         self.made, self.spec, self.size, self.clock = made, spec, size, clock
         self._flops: dict[str, int] = {}  # of an evaluation, by kind
         evaluator = Objective if clock is None else _timed(clock, self._flops)
@@ -357,7 +356,3 @@ def _kept_by_its_own(state: torch.optim.Optimizer) -> Callable[[], Any]:
         return state
 
     return give
-
-
-def _float(made: Problem) -> torch.dtype:
-    return next((t.dtype for t in made.train.tensors if t.is_floating_point()), torch.float32)

@@ -161,6 +161,11 @@ def test_start_is_finite_and_depends_on_the_seed_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_type_it_is_moved_to_is_known_whatever_its_data(name: str) -> None:
+    assert built(name).to("cpu", torch.float64).like.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_matches_central_differences(name: str) -> None:
     p = built(name).to("cpu", torch.float64)
     theta = started(p, 0).double()

@@ -26,6 +26,7 @@ from suite.spec import Run
 from suite.store import Store, StoreError, load
 from suite.updates import FORMS
 
+TINY = f"{Path(__file__).parent / 'tiny_problems.py'}:"
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 
 
@@ -72,6 +73,11 @@ def test_evaluations_are_booked_by_what_they_evaluate():
     assert free.calls["ggn"] > 1 and free.parts["curvature"] > 0
     products = free.calls["gradient"] * 3 + free.calls["value"] + free.calls["ggn"]
     assert free.flops > products * 2 * 20 * 800  # a pass over all examples takes at least so many
+
+
+def test_steps_are_measured_in_the_type_asked_for_where_the_data_are_whole_numbers():
+    single, double = (cost.measure(TINY + "symbols", "adam", dtype=d, seconds=0.1) for d in ("float32", "float64"))
+    assert double.state == pytest.approx(2 * single.state, rel=0.05) and double.dtype == "float64"
 
 
 def test_rare_work_is_told_in_its_share():

@@ -69,6 +69,20 @@ def rnn() -> Problem:
 
 
 @problem()
+def symbols() -> Problem:
+    """Three symbols of six, each as a row of a table, and two dense layers: data without a real number."""
+    layout = Layout((*dense("0", 6, 4, bias=None), *dense("1", 12, 16), *dense("2", 16, 5)))
+
+    def predict(p, batch):
+        rows = (batch[0].flatten().unsqueeze(1) == torch.arange(6, device=batch[0].device)).to(p["0.weight"].dtype)
+        x = layers.linear(rows, p["0.weight"]).reshape(len(batch[0]), 12)
+        return layers.linear(torch.tanh(layers.linear(x, p["1.weight"], p["1.bias"])), p["2.weight"], p["2.bias"])
+
+    x = torch.randint(6, (300, 3), generator=torch.Generator().manual_seed(3))
+    return _classifier("symbols", layout, predict, x, x.sum(1) % 5)
+
+
+@problem()
 def foreign() -> Problem:
     """PyTorch's own layers, whose lanes may differ in the last bit: it has to train all the same."""
     layout = Layout((*dense("1", 20, 8), *dense("2", 8, 5)))
