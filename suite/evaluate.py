@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from problems.problem import Batch, Data, Problem, streams
+from suite.chunks import width
 from suite.lift import over_lanes
 from suite.objective import Objective
 
@@ -25,7 +26,7 @@ def evaluate(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tens
         theta: [lanes, D].
         batch_size: of the run; splits that drop a partial last batch leave that remainder out.
     """
-    lanes = max(1, NUMBERS // (EXAMPLES * _width(problem)))
+    lanes = max(1, NUMBERS // (EXAMPLES * width(problem)))
     with torch.no_grad():
         parts = [_of_lanes(problem, theta[first : first + lanes], batch_size) for first in range(0, len(theta), lanes)]
     found = {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
@@ -79,15 +80,6 @@ def _evaluated(split: Data, batch_size: int) -> int:
     """How many examples of a split count."""
     count = len(split)
     return count // batch_size * batch_size if split.drop_partial and 0 < batch_size <= count else count
-
-
-def _width(problem: Problem) -> int:
-    """A guess at the numbers that one example makes in a forward pass: its size and its layers' units."""
-    example = sum(t[0].numel() for t in problem.train.tensors)
-    area = max((t[0].numel() // t.shape[1] for t in problem.train.tensors if t.dim() == 4), default=1)
-    units = sum(p.shape[0] * (area if len(p.shape) == 4 else 1) for p in problem.layout if p.role == "weight")
-    time = max((t.shape[1] for t in problem.train.tensors if t.dim() == 3), default=1)
-    return example + units * time
 
 
 def gradient_norms(problem: Problem, theta: Tensor) -> Tensor:

@@ -21,9 +21,11 @@ from problems.affine import Affine, bent_by, curved, layers_of, observed, output
 from problems.layers import linear
 from problems.names import NotApplicable
 from problems.problem import Batch, Pieces, Problem
+from suite.chunks import chunks
 from suite.lift import over_lanes
 from suite.strategies.noise import normal
 
+FAR = 2.0**32  # steps between the random directions of a chunk of examples and of the next
 _GRAM = torch.vmap(lambda x: linear(x.mT, x.mT))  # XᵀX for each lane
 
 
@@ -48,6 +50,14 @@ def bind(
         samples: random directions, from each lane's ``key`` and step ``t`` [lanes]; 0 takes every output.
     """
     into = [theta.new_zeros(len(theta), n, n) for layer in layers_of(problem) for n in sizes(problem, layer)]
+    parts = chunks(problem, batch)
+    if parts is not None:
+        own = t.clone()
+
+        def one(some: Batch) -> tuple[Kernel, list[Tensor]]:
+            return bind(problem, some, taped, samples, theta, key, own)
+
+        return parts.bind(one, into, lambda i: torch.add(t, FAR * i, out=own)), into  # each draws directions of its own
     with torch.no_grad():
         _, uses = observed(problem, problem.layout.split(theta[0].detach()), tuple(t[0] for t in batch))
     if tuple(use.layer for use in uses) != curved(problem).layers:

@@ -20,6 +20,7 @@ from problems.layout import Layout
 from problems.names import NotApplicable
 from problems.problem import Batch, Problem
 from suite import factors
+from suite.chunks import chunks
 from suite.lift import over_lanes
 
 Listener = Callable[[Tensor, Tensor, Tensor], None]  # (point [lanes, D], losses [lanes], gradients [lanes, D])
@@ -204,6 +205,15 @@ class Objective:
         """
         if kind == "hessian":
             return self._bind_hessian(operands[0], taped)
+        parts = chunks(self.problem, self.batch)
+        if parts is not None:
+            outputs, _ = self._results(kind, operands[0])
+            how = self.taped if taped is None else taped
+
+            def one(batch: Batch) -> tuple[Kernel, list[Tensor]]:
+                return Objective(self.problem, self.lanes, batch, taped=how).bind(kind, *operands)
+
+            return parts.bind(one, outputs), outputs
         places = [t if _starts_alike(t) else _like(t).copy_(t) for t in operands]
         copied = [(place, t) for place, t in zip(places, operands, strict=True) if place is not t]
         compute = partial(getattr(self, f"_{kind}"), *places)

@@ -19,7 +19,7 @@ from analysis.replay import graphs, native
 from analysis.spectrum import spectrum
 from problems.names import UsageError, parse
 from problems.problem import problem
-from suite import cost, estimate, updates
+from suite import chunks, cost, estimate, updates
 from suite.cli import cli
 from suite.costs import kept, save
 from suite.curvature import Seen
@@ -186,6 +186,21 @@ def test_the_parts_of_a_step_add_up_to_about_a_step(text, tmp_path):
     save(found, tmp_path)
     of = found.problem, found.optimizer, found.batch_size, found.dtype, found.device
     assert kept(*of, tmp_path).to_dict() == found.to_dict()
+
+
+@pytest.mark.parametrize("text", ["lbfgs", "conjugate_gradients", "hessian_free", "kfac(samples=0)"])
+def test_all_examples_go_through_in_chunks(text, monkeypatch):
+    """Whose kernels are captured: steps of all of them at once on the processor."""
+    monkeypatch.setattr(chunks, "FEWEST", 1)
+    found = {}
+    for device, numbers in (("cpu", 1 << 26), ("cuda", 1 << 12)):
+        monkeypatch.setattr(chunks, "NUMBERS", numbers)
+        made = problem.build(problem.bind(TINY + "mlp")).to(device, torch.float64)
+        theta = torch.stack([made.start(torch.Generator().manual_seed(seed)) for seed in range(2)]).to(made.like)
+        group = lanes_of(made, [parse(str(optimizer.bind(text)))] * 2, theta, [0, 1], 0, "reshuffle")
+        assert (len(made.train) > chunks.at_once(made, device)) == (device == "cuda")
+        found[device] = _path(group, 3)[-1]
+    assert torch.allclose(found["cuda"], found["cpu"], rtol=1e-6, atol=1e-8)
 
 
 def test_products_are_recorded_and_captured(monkeypatch):
