@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from analysis.replay import graphs
 from analysis.replay.accelerator import accelerator
 from analysis.replay.recorder import Kernel
 from problems.names import Spec, UsageError, parse
@@ -281,7 +282,7 @@ def _counted(kind: str, action: Kernel, flops: dict[str, int]) -> Kernel:
         if kind in flops:
             action()
             return
-        with _Flops() as counter:
+        with graphs.used(False), _Flops() as counter:  # which does not see what a graph replays
             action()
         flops[kind] = counter.total
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from analysis.replay.accelerator import Cuda
 
@@ -57,11 +57,12 @@ class _Graph:
 
     def replay(self):
         self.replays += 1
-        for func, args, kwargs, out in self.calls:
-            again = func(*args, **kwargs)
-            for place, result in zip(_tensors(out), _tensors(again), strict=True):
-                if place.untyped_storage()._cdata != result.untyped_storage()._cdata:
-                    place.copy_(result)
+        with _disable_current_modes():  # which see no kernel of a graph
+            for func, args, kwargs, out in self.calls:
+                again = func(*args, **kwargs)
+                for place, result in zip(_tensors(out), _tensors(again), strict=True):
+                    if place.untyped_storage()._cdata != result.untyped_storage()._cdata:
+                        place.copy_(result)
 
 
 def _placed(value):

@@ -13,7 +13,7 @@ from stand_in import StandIn
 from analysis.replay import accelerator, graphs, native
 from problems.names import parse
 from problems.problem import problem
-from suite import cost, machine, stepping, updates
+from suite import chunks, cost, machine, stepping, updates
 from suite.cli import cli
 from suite.clock import Clock
 from suite.lanes import lanes_of
@@ -197,3 +197,14 @@ def test_a_round_in_which_timing_seemed_to_take_nothing_spoils_no_later_one(monk
     assert clock.inside == clock.around == 0.0
     clock.correct(timed=3.0, untimed=1.0)
     assert (clock.inside, clock.around) == pytest.approx((1.0, 1.0), rel=0.01)
+
+
+@pytest.mark.parametrize("numbers", [1 << 26, 1 << 10], ids=["at once", "in chunks"])
+def test_operations_are_counted_whatever_a_graph_replays(numbers, there, monkeypatch):
+    """A chunk's kernels are captured within the first gradient, whose operations are counted."""
+    monkeypatch.setattr(chunks, "FEWEST", 1)
+    monkeypatch.setattr(chunks, "NUMBERS", numbers)
+    found = cost.measure(TINY + "mlp", "sgd", batch_size=0, seconds=0.05)
+    assert StandIn.captured
+    with graphs.used(False):
+        assert found.flops == cost.measure(TINY + "mlp", "sgd", batch_size=0, seconds=0.05).flops

@@ -81,7 +81,7 @@ def test_steps_are_those_of_the_processor(text):
         assert torch.allclose(on_gpu[k], on_cpu[k], rtol=1e-6, atol=1e-8), f"step {k + 1}"
 
 
-@pytest.mark.parametrize("text", ["adam", "kfac(every=3)", "sophia", "soap", "hessian_free"])
+@pytest.mark.parametrize("text", ["adam", "kfac(every=3)", "sophia", "hessian_free"])
 def test_problems_whose_data_are_whole_numbers_train_there(text):
     """What they work with beside θ lies where the data do, in θ's type."""
     on_gpu, on_cpu = (_path(_group(text, device, torch.float64, "symbols"), 3)[-1] for device in ("cuda", "cpu"))
