@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from analysis.replay.products import elsewhere
 from problems.problem import Batch, Data, Problem, streams
 from suite.chunks import width
 from suite.lift import over_lanes
@@ -14,6 +16,7 @@ from suite.objective import Objective
 
 EXAMPLES = 1000  # in one pass; fixed, so that a lane's sums do not depend on the lanes beside it
 STREAMS = 50  # places of a split that are read on from at once where a state is carried, whatever the run's batch
+LARGE = 1 << 17  # numbers of a layer from which finding the quicker library for its products costs less than it gains
 NUMBERS = 1 << 27  # of activations that may be alive at once, roughly
 
 
@@ -27,7 +30,7 @@ def evaluate(problem: Problem, theta: Tensor, batch_size: int) -> dict[str, Tens
         batch_size: of the run; splits that drop a partial last batch leave that remainder out.
     """
     lanes = max(1, NUMBERS // (EXAMPLES * width(problem)))
-    with torch.no_grad():
+    with torch.no_grad(), elsewhere() if _dense(problem) >= LARGE else nullcontext():
         parts = [_of_lanes(problem, theta[first : first + lanes], batch_size) for first in range(0, len(theta), lanes)]
     found = {measure: torch.cat([part[measure] for part in parts]) for measure in parts[0]}
     if problem.minimum is not None and problem.minimum.loss:
@@ -80,6 +83,11 @@ def _evaluated(split: Data, batch_size: int) -> int:
     """How many examples of a split count."""
     count = len(split)
     return count // batch_size * batch_size if split.drop_partial and 0 < batch_size <= count else count
+
+
+def _dense(problem: Problem) -> int:
+    """The numbers of its largest layer that is a matrix."""
+    return max((p.size for p in problem.layout if p.role == "weight" and len(p.shape) == 2), default=0)
 
 
 def gradient_norms(problem: Problem, theta: Tensor) -> Tensor:

@@ -39,3 +39,37 @@ def test_onednn_multiplies_or_is_not_there():
     known = products.by_onednn(a, b)
     assert known is None or torch.equal(known, a @ b.T)
     assert products.by_onednn(a.double(), b.double()) is None
+
+
+@here
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("biased", [True, False])
+def test_large_products_of_lanes_go_elsewhere_one_by_one(monkeypatch, lanes, biased):
+    """Those of shared examples, as a layer makes them; small ones stay, and a lane has the bits that it has alone."""
+    monkeypatch.setattr(products, "quicker", lambda: True)
+    calls, product = [], products._product()
+    monkeypatch.setattr(products, "_product", lambda: lambda *given: calls.append(given) or product(*given))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 150, generator=draw)
+    w, c = torch.randn(lanes, 200, 150, generator=draw), torch.randn(lanes, 1, 200, generator=draw)
+
+    def multiplied(w, c, x=x):
+        whole, wt = x.expand(len(w), *x.shape), w.transpose(1, 2)
+        return torch.baddbmm(c, whole, wt) if biased else torch.bmm(whole, wt)
+
+    with products.elsewhere():
+        found = multiplied(w, c)
+        assert len(calls) == lanes
+        assert all(torch.equal(multiplied(w[i : i + 1], c[i : i + 1])[0], found[i]) for i in range(lanes))
+        before = len(calls)
+        small, double = multiplied(w, c, x[:5]), multiplied(w.double(), c.double(), x.double())
+    assert len(calls) == before and torch.equal(small, multiplied(w, c, x[:5]))
+    torch.testing.assert_close(found.double(), double, rtol=1e-5, atol=1e-3)
+
+
+def test_products_stay_where_no_library_is_quicker(monkeypatch):
+    monkeypatch.setattr(products, "quicker", lambda: False)
+    a = torch.randn(1, 300, 300)
+    with products.elsewhere():
+        found = torch.bmm(a, a)
+    assert torch.equal(found, torch.bmm(a, a))
