@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from problems.bounds import Count, Positive, Real
-from problems.names import UsageError
+from problems.names import UsageError, parse
 from suite.claims.base import Experiment, Observation, claim, share, typical
 from suite.claims.lab import Lab, arm, differences, ratios
 
@@ -94,6 +94,30 @@ def biases_disturb_walks(
         arms = {start: arm(f"digits_deep_mlp(depth={depth})", optimizer, start, steps=steps) for start in starts}
         ours, zero = (runs.final("train_loss") for runs in lab.tune(arms, seeds).values())
         return [typical("loss with biases / from biases of 0", ratios(ours, zero), above=1)]
+
+    return experiment
+
+
+@claim(section="8.4", source="Deep Learning, section 8.4; Jozefowicz et al. 2015", control="bias=-1")
+def gates_begin_open(
+    bias: Real = 1,
+    problem: str = "adding_lstm(length=30, hidden=16, sequences=1024)",
+    optimizer: str = "adam",
+    steps: Count = 400,
+    seeds: Count = 15,
+) -> Experiment:
+    """Units that let others take part should begin open: with a bias of 1 of its forget gates an LSTM learns better.
+
+    Sums of two marked values of 30: the test loss after 400 steps of Adam from a bias of 1 against that from 0, each
+    at the best of 11 rates. The length was chosen after a look: of 15 values the sums are learned from either, of 30
+    not even in 4000 steps from 0, at a rate of 0.01. Takes 40 s. The control's gates begin rather shut, at −1.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        nets = {key: str(parse(problem).replace(forget_bias=begun)) for key, begun in (("ours", bias), ("zero", 0.0))}
+        arms = {key: arm(net, optimizer, steps=steps) for key, net in nets.items()}
+        ours, zero = (runs.final("test_loss") for runs in lab.tune(arms, seeds).values())
+        return [typical(f"test loss with a bias of {bias:g} / of 0", ratios(ours, zero), below=1)]
 
     return experiment
 

@@ -14,6 +14,7 @@ from suite.claims.normalization import changed
 
 THIN = "digits_deep_mlp(depth=19, width=16)"  # thin and deep as FitNets are (Romero et al. 2015)
 TASKS = "suite.claims._tasks"
+MEAN = 1 / 24  # the loss of always answering the mean of sums: the variance of (X₁ + X₂)/4, X ~ U(−1, 1)
 
 
 def trained(runs: Runs, accuracy: float = 0.5) -> list[bool]:
@@ -192,6 +193,35 @@ def auxiliary_heads_teach(
         return [
             typical("gradient of the first layer / without heads", ratios(*norms), above=1),
             typical("accuracy − that without heads", differences(*found), above=0),
+        ]
+
+    return experiment
+
+
+@claim(section="8.7.5", source="Deep Learning, section 8.7.5; Hochreiter & Schmidhuber 1997", control="length=5")
+def gates_carry_further(
+    length: Count = 30, hidden: Count = 16, plain_hidden: Count = 32, steps: Count = 400, seeds: Count = 15
+) -> Experiment:
+    """An LSTM, with its linear path through time, learns over spans at which a plain recurrent net of its size fails.
+
+    Sums of two marked values of 30, by 16 units with gates (1233 weights) and by 32 plain ones (1153): the shares of
+    nets of which the test loss after 400 steps of Adam is below half that of always answering the mean. A look showed
+    that from orthogonal matrices, whose products neither grow nor shrink, the plain net learns it, too, in 1000 steps:
+    of that start the LSTM's loss must be the lower. All at the best of 11 rates, in 45 s. The control has sums of 5.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        gated, plain = (
+            f"adding_{cell}(length={length}, hidden={units}, sequences=1024)"
+            for cell, units in (("lstm", hidden), ("rnn", plain_hidden))
+        )
+        arms = [(gated, "adam", "default"), (plain, "adam", "default"), (plain, "adam", "orthogonal")]
+        found = tuned(lab, dict(enumerate(arms)), seeds, steps=steps)
+        ours, usual, orthogonal = (runs.final("test_loss") for runs in found)
+        return [
+            share("LSTMs that learn", [loss < 0.5 * MEAN for loss in ours], above=0.5),
+            share("plain nets that learn", [loss < 0.5 * MEAN for loss in usual], below=0.5),
+            typical("loss of the LSTM / of the plain net from orthogonal matrices", ratios(ours, orthogonal), below=1),
         ]
 
     return experiment

@@ -9,7 +9,7 @@ from problems import problem
 from suite.claims import claim
 from suite.claims.carrying import carry_out
 from suite.claims.continuation import ADDING, blurred, taught
-from suite.claims.designs import THIN, gradient_of
+from suite.claims.designs import MEAN, THIN, gradient_of
 from suite.claims.lab import Lab
 
 
@@ -33,6 +33,19 @@ def test_no_curriculum_is_the_problem_itself() -> None:
     made = problem.build(problem.bind(taught(ADDING, "deterministic", 300)))
     lengths = (made.train.tensors[0] != 0).any(2).sum(1)
     assert int(lengths.min()) == 4 and int(lengths.max()) == 20
+
+
+def test_always_answering_the_mean_of_sums_costs_what_is_said() -> None:
+    """Of any length, as X₁ and X₂ of ½ + (X₁ + X₂)/4 are independent U(−1, 1) but for a first element, which is 0."""
+    sums = problem.build(problem.bind("adding_rnn(length=30, sequences=8192)")).train.tensors[1]
+    assert float(sums.var()) == pytest.approx(MEAN, rel=0.1)
+
+
+def test_over_short_spans_a_plain_net_learns_too(tmp_path) -> None:
+    """So that the experiment can tell that it does: the control, with fewer weights and seeds."""
+    found = carry_out(claim.bind("gates_carry_further(length=4, hidden=4, plain_hidden=8, seeds=8)"), str(tmp_path))
+    assert found["verdict"] == "does not hold", found
+    assert [each["value"] for each in found["observations"][:2]] == [1, 1]
 
 
 def test_a_blur_is_gone_when_it_says() -> None:

@@ -85,3 +85,22 @@ def test_a_spread_is_that_of_the_layers(tmp_path) -> None:
     second = first.relu() @ pieces["layer2.weight"].T + pieces["layer2.bias"]
     stds = [float(t.std(correction=0)) for t in (first, second)]
     assert _spreads(result)[0] == pytest.approx(max(stds) / min(stds), rel=1e-5)
+
+
+def test_gates_begin_at_the_biases_that_are_compared(tmp_path) -> None:
+    """Of one bias in both arms the ratio is 1 for every seed; of two it is that of runs which are made apart."""
+    small = "adding_lstm(length=4, hidden=2, sequences=64)"
+    same, other = (
+        carry_out(
+            claim.bind(f"gates_begin_open(bias={bias}, problem='{small}', optimizer='sgd(lr=0.1)', steps=5, seeds=3)"),
+            str(tmp_path),
+        )
+        for bias in (0, 2)
+    )
+    assert same["observations"][0]["values"] == [1, 1, 1]
+    arms = {bias: arm(small.replace(")", f", forget_bias={bias})"), "sgd(lr=0.1)", steps=5) for bias in (2, 0)}
+    ours, zero = (runs.final("test_loss") for runs in Lab(tmp_path / "apart").train(arms, 3).values())
+    assert other["observations"][0]["values"] == pytest.approx([a / b for a, b in zip(ours, zero, strict=True)])
+    made = problem.build(problem.bind(arms[2].problem))
+    begun = made.layout.split(made.start(torch.Generator().manual_seed(0)))
+    assert any(bool((piece == 2).any()) for name, piece in begun.items() if name.startswith("lstm"))

@@ -10,7 +10,7 @@ import torch
 from problems import problem
 from suite.claims import claim
 from suite.claims.carrying import carry_out
-from suite.claims.lab import slope
+from suite.claims.lab import Lab, arm, slope
 from suite.claims.strategies import least_excess
 
 EXACT = [
@@ -99,3 +99,19 @@ def test_each_half_of_the_digits_has_its_own_labels() -> None:
 
 def test_these_problems_are_not_among_those_that_are_listed() -> None:
     assert not {"rastrigin", "plain_bowl", "linear_chain", "deep_net", "digits_from"} & set(problem.names())
+
+
+def test_what_depth_does_to_a_gain_is_a_ratio_of_ratios(tmp_path) -> None:
+    text = "normalized_depth(problem='digits_deep_mlp(width=4)', deep={}, shallow=2, steps=5, seeds=2)"
+    two, three = (carry_out(claim.bind(text.format(deep)), str(tmp_path))["observations"][0] for deep in (2, 3))
+    assert two["values"] == [1, 1]
+    lab, losses = Lab(tmp_path), {}
+    for depth in (2, 3):
+        plain = f"digits_deep_mlp(width=4, depth={depth})"
+        for net in (plain, f"batch_norm({plain})"):
+            losses[net] = lab.tune({"": arm(net, "sgd", steps=5)}, 2)[""].final("train_loss")
+    (n2, b2), (n3, b3) = (
+        (losses[plain], losses[f"batch_norm({plain})"])
+        for plain in (f"digits_deep_mlp(width=4, depth={depth})" for depth in (2, 3))
+    )
+    assert three["values"] == pytest.approx([(b3[i] / n3[i]) / (b2[i] / n2[i]) for i in range(2)])
