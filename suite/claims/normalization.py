@@ -201,6 +201,33 @@ def normalized_speed(
     return experiment
 
 
+@claim(section="8.7.1", source=IOFFE, control="normalized=False")
+def normalized_trains(
+    problem: str = "digits_deep_mlp(depth=19, width=16)",
+    start: str = "glorot_uniform",
+    normalized: bool = True,
+    steps: Count = 1000,
+    seeds: Count = 15,
+) -> Experiment:
+    """With batch normalization a deep net trains that does not without.
+
+    As ``skip_connections_train``: 19 layers of 16 ReLU units from Glorot's draw, 1000 steps of SGD at the best of 11
+    rates. A net has trained if its final accuracy on the test split is 0.5 or more. The control normalizes neither.
+    """
+
+    def experiment(lab: Lab) -> Sequence[Observation]:
+        ours, plain = (
+            lab.tune({"": arm(net, "sgd", start, steps=steps)}, seeds)[""].final("test_accuracy")
+            for net in (changed("batch_norm", problem, normalized), problem)
+        )
+        return [
+            share("nets that train with normalization", [each >= 0.5 for each in ours], above=0.5),
+            share("nets that train without", [each >= 0.5 for each in plain], below=0.5),
+        ]
+
+    return experiment
+
+
 @claim(section="8.7.1", source=IOFFE, control="deep=2")
 def normalized_depth(
     problem: str = "digits_deep_mlp", deep: Count = 19, shallow: Count = 3, steps: Count = 400, seeds: Count = 15

@@ -101,6 +101,13 @@ def test_these_problems_are_not_among_those_that_are_listed() -> None:
     assert not {"rastrigin", "plain_bowl", "linear_chain", "deep_net", "digits_from"} & set(problem.names())
 
 
+@pytest.mark.slow
+def test_a_deep_net_trains_with_normalization_alone(tmp_path) -> None:
+    found = carry_out(claim.bind("normalized_trains(steps=400, seeds=8)"), str(tmp_path), controls=True)
+    assert found["verdict"] == "holds", found
+    assert found["control"]["verdict"] == "does not hold"
+
+
 def test_what_depth_does_to_a_gain_is_a_ratio_of_ratios(tmp_path) -> None:
     text = "normalized_depth(problem='digits_deep_mlp(width=4)', deep={}, shallow=2, steps=5, seeds=2)"
     two, three = (carry_out(claim.bind(text.format(deep)), str(tmp_path))["observations"][0] for deep in (2, 3))
