@@ -29,8 +29,13 @@ Mark = Callable[[str, Tone], str]  # the text of a cell, shown as its tone says
 def grid(table: Table, escaped: Callable[[str], str] = str, mark: Mark | None = None) -> list[list[str]]:
     """Headings, then rows, as text; in a ranked table what is best and tied is marked."""
     marked = mark if mark is not None and table.ranked else lambda text, tone: text
-    rows = [[marked(escaped(" ".join(filter(None, (c.text, c.note)))), c.tone) for c in row] for row in table.rows]
+    rows = [[marked(escaped(_told(cell.text, cell.note)), cell.tone) for cell in row] for row in table.rows]
     return [[escaped(column.name) for column in table.columns], *rows]
+
+
+def _told(text: str, note: str) -> str:
+    """A cell and its note, in parentheses where it would read on from the cell."""
+    return " ".join(filter(None, (text, f"({note})" if text and note[:1].isalnum() else note)))
 
 
 def caption(table: Table, best: str, tied: str) -> str:
@@ -68,6 +73,11 @@ def _latex(mark: str) -> str:
         inner = chr(int(code, 16))
         return f"${_RAISED[kind]}{{{_LATEX.get(inner, inner).strip('$')}}}$"
     return _LATEX.get(mark, mark)
+
+
+def latex_marks() -> dict[str, str]:
+    """Every character that LaTeX has otherwise, and how, for a page that copies its tables."""
+    return _LATEX | {mark: told for mark in map(chr, range(0xA0, 0x2100)) if (told := _latex(mark)) != mark}
 
 
 def text(table: Table) -> str:

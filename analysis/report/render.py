@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.figures import DARK, LIGHT, Chart, Theme
 from analysis.figures.places import Axis, Points
+from analysis.report.forms import latex_marks
 from analysis.report.numbers import Numbers
 from analysis.report.page import Facts, Figure, Page, Statements, Table
 
@@ -44,7 +45,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"kind": _kind, "variables": _variables, "breakable": _breakable}
-    made.globals |= {"light": LIGHT, "dark": DARK}
+    made.globals |= {"light": LIGHT, "dark": DARK, "latex_marks": latex_marks()}
     return made
 
 

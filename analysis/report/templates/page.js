@@ -48,7 +48,7 @@ for (const button of all(document, "th button")) button.onclick = () => {
   table.tBodies[0].append(...rows.map(r => r[1]));
 };
 const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-const escaped = text => text.replace(/\\/g, "\\textbackslash ").replace(/[&%$#_{}]/g, "\\$&").replace(/~/g, "\\textasciitilde ").replace(/\^/g, "\\textasciicircum ").replace(/[×≥≤]/g, c => ({"×": "$\\times$", "≥": "$\\geq$", "≤": "$\\leq$"})[c]);
+const latexMarks = {{ latex_marks | tojson }}, escaped = text => [...text].map(c => latexMarks[c] ?? c).join("");
 const forms = {
   csv: rows => rows.map(row => row.map(quoted).join(",")).join("\n"),
   markdown: rows => [rows[0], rows[0].map(() => "---"), ...rows.slice(1)].map(row => `| ${row.map(c => c.replaceAll("|", "\\|")).join(" | ")} |`).join("\n"),
