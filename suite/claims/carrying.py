@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -62,8 +63,20 @@ def carry_out(spec: Spec, results: str, force: bool = False, controls: bool = Fa
     record["seconds"] = round(time.perf_counter() - began, 6)
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     if record["verdict"] != FAILED:
-        records.save({**record, "version": __version__}, Path(results) / FOLDER, [record["claim"]])
+        folder, key = Path(results) / FOLDER, [record["claim"]]
+        earlier = _control_of(record, records.file_of(folder, key))
+        records.save({**earlier, **record, "version": __version__}, folder, key)
     return record
+
+
+def _control_of(record: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What came of the control earlier, where the claim came to the same as now; nothing else of an earlier record."""
+    try:
+        earlier = json.loads(file.read_text("utf-8"))
+        same = all(earlier[key] == record[key] for key in ("seed", "observations"))
+        return {"control": earlier["control"]} if same else {}
+    except (OSError, ValueError, KeyError, TypeError):  # not there, not whole, or without a control
+        return {}
 
 
 def _about(spec: Spec, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import suite
 from analysis.report import Cell, Column, Statements, Table, forms
 from suite.claims.base import Observation, share, typical
-from suite.claims.carrying import _plain, carry_out, claim
+from suite.claims.carrying import _plain, carry_out, claim, load
 from suite.cli import cli
 from suite.reporting.claims import line
 from suite.reporting.evidence import Evidence
@@ -46,6 +46,25 @@ def test_a_page_of_claims_alone(results) -> None:
     assert ("claims", "1") in dict(enumerate(made.sections[-1].blocks))[0].items
     shown = call("report", "--results", results)
     assert shown.exit_code == 0, shown.output
+
+
+def test_what_came_of_a_control_stays_while_the_claim_comes_to_the_same(tmp_path) -> None:
+    bound = claim.bind(SPEC)
+
+    def kept():
+        [record] = load(tmp_path)
+        return record.get("control", {}).get("verdict")
+
+    carry_out(bound, str(tmp_path), controls=True)
+    assert "control" not in carry_out(bound, str(tmp_path))  # which was not asked for
+    assert kept() == "does not hold"
+    [file] = (tmp_path / "claims").glob("*.json")
+    file.write_text(file.read_text().replace("loss after one step", "another measure"))
+    carry_out(bound, str(tmp_path))
+    assert kept() is None
+    carry_out(bound, str(tmp_path), controls=True, seed=3)
+    carry_out(bound, str(tmp_path))
+    assert kept() is None
 
 
 def test_tables_of_claims(results) -> None:
