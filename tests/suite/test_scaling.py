@@ -101,7 +101,7 @@ def test_cells_are_the_rows_of_the_comparisons(results: Path) -> None:
 def test_the_table_says_what_depth_costs(results: Path) -> None:
     lines = [line.split() for line in table(results).splitlines()]
     assert ["sgd", "orthogonal", "40", "40", "40", "1×"] in lines
-    assert ["sgd", "gaussian(std=0.05)", "40", *2 * [">", "40", "0", "of", "6"], ">", "1×"] in lines
+    assert ["sgd", "gaussian(std=0.05)", "40", *2 * [">", "40", "(0", "of", "6)"], ">", "1×"] in lines
 
 
 def test_growth_is_the_last_over_the_first(depths: Series) -> None:
