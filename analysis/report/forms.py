@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from analysis.report.page import Table, Tone
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "≤": r"$\leq$",
-    "±": r"$\pm$", "µ": r"$\mu$", "×": r"$\times$", "<": r"$<$", ">": r"$>$", "–": "--",
+    "\\": r"\textbackslash{}", "~": r"$\sim$", "^": r"\textasciicircum{}", "≥": r"$\geq$", "≤": r"$\leq$",
+    "±": r"$\pm$", "µ": r"$\mu$", "×": r"$\times$", "<": r"$<$", ">": r"$>$", "|": "$|$", "–": "--", "′": "$'$",
     "−": "$-$", "√": r"$\surd$", "‖": r"$\|$", "∞": r"$\infty$", "∂": r"$\partial$", "→": r"$\to$", "∝": r"$\propto$",
     **{mark: "\\" + mark for mark in "&%$#_{}"},
 }  # fmt: skip
-_GREEK = {
+_NAMED = {
     "αβγδεζηθ": "alpha beta gamma delta epsilon zeta eta theta",
     "ικλμνξπρ": "iota kappa lambda mu nu xi pi rho",
-    "στυφχψω": "sigma tau upsilon phi chi psi omega",
+    "στυφχψωϵϕ": "sigma tau upsilon phi chi psi omega epsilon phi",
     "ΓΔΘΛΞΠΣΥΦΨΩ": "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega",
+    "∇ℓ∑∏∫∓⊗⊙⋯": "nabla ell sum prod int mp otimes odot cdots",
+    "≈≠≡∼≪≫∈∀∃∅⊂∪∩": "approx neq equiv sim ll gg in forall exists emptyset subset cup cap",
+    "←↔↦⇒⌈⌉⌊⌋⟨⟩": "leftarrow leftrightarrow mapsto Rightarrow lceil rceil lfloor rfloor langle rangle",
 }
-_LATEX |= {m: rf"$\{name}$" for some, names in _GREEK.items() for m, name in zip(some, names.split(), strict=True)}
+_LATEX |= {m: rf"$\{name}$" for some, names in _NAMED.items() for m, name in zip(some, names.split(), strict=True)}
 _RAISED = {"<super>": "^", "<sub>": "_"}  # as Unicode decomposes ², ᵀ and ᵢ
+_ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot"}  # after what they stand on
+_ACCENTED = re.compile(rf"(.)([{''.join(_ACCENTS)}]?)", re.DOTALL)
+_MINUS = re.compile(r"(?<![\w)\]])-(?=\.?\d|inf\b)|(?<=\de)-(?=\d)")  # a hyphen before a number
+WIDTH = 100  # of a comment
 
 
 Mark = Callable[[str, Tone], str]  # the text of a cell, shown as its tone says
@@ -44,40 +54,54 @@ def caption(table: Table, best: str, tied: str) -> str:
     return " ".join(filter(None, (table.caption, told)))
 
 
-def markdown(table: Table) -> str:
+@dataclass(frozen=True)
+class Lines:
+    """A table line by line: one of ``rows`` for each of its rows, which a reader may have sorted."""
+
+    before: Sequence[str]
+    rows: Sequence[str]
+    after: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([*self.before, *self.rows, *self.after]) + "\n"
+
+
+def markdown(table: Table) -> Lines:
     """A table as GitHub's Markdown has it; the best bold, what cannot be told from it in italics."""
     marks = {"best": "**", "tied": "*"}
     rows = grid(table, lambda text: text.replace("|", r"\|"), lambda text, tone: text.join([marks.get(tone, "")] * 2))
     rule = ["---:" if column.number else "---" for column in table.columns]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]]) + "\n"
+    head, under, *lines = [f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]]]
+    return Lines([head, under], lines)
 
 
-def latex(table: Table) -> str:
+def latex(table: Table) -> Lines:
     """A table for the booktabs package; the best bold, what cannot be told from it in italics."""
     sides = "".join("r" if column.number else "l" for column in table.columns)
     marks = {"best": r"\textbf", "tied": r"\textit"}
     cells = grid(table, _escaped, lambda text, tone: f"{marks[tone]}{{{text}}}" if tone in marks else text)
     head, *rows = [" & ".join(row) + r" \\" for row in cells]
-    lines = [rf"% {_escaped(table.title)}", rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    said = [table.title, *textwrap.wrap(caption(table, "Bold", "italic"), WIDTH)]
+    before = [*(f"% {_escaped(line)}" for line in said), rf"\begin{{tabular}}{{{sides}}}"]
+    return Lines([*before, r"\toprule", head, r"\midrule"], rows, [r"\bottomrule", r"\end{tabular}"])
 
 
 def _escaped(text: str) -> str:
-    return "".join(map(_latex, text))
+    """A text as LaTeX has it."""
+    plain = unicodedata.normalize("NFC", _MINUS.sub("−", text))
+    return _ACCENTED.sub(lambda found: _latex(*found.groups()), plain)
 
 
-def _latex(mark: str) -> str:
-    """A character as LaTeX has it, whose fonts have no Greek and nothing raised but in formulas."""
+def _latex(mark: str, accent: str) -> str:
+    """A character, and the accent that stands on it, as LaTeX has them, whose fonts have no Greek and nothing raised
+    but in formulas.
+    """
     kind, _, code = unicodedata.decomposition(mark).partition(" ")
+    told = _LATEX.get(mark, mark)
     if mark not in _LATEX and kind in _RAISED:
         inner = chr(int(code, 16))
-        return f"${_RAISED[kind]}{{{_LATEX.get(inner, inner).strip('$')}}}$"
-    return _LATEX.get(mark, mark)
-
-
-def latex_marks() -> dict[str, str]:
-    """Every character that LaTeX has otherwise, and how, for a page that copies its tables."""
-    return _LATEX | {mark: told for mark in map(chr, range(0xA0, 0x2100)) if (told := _latex(mark)) != mark}
+        told = f"${_RAISED[kind]}{{{_LATEX.get(inner, inner).strip('$')}}}$"
+    return rf"$\{_ACCENTS[accent]}{{{told.strip('$')}}}$" if accent else told
 
 
 def text(table: Table) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures import DARK, LIGHT, Chart, Theme
 from analysis.figures.places import Axis, Points
-from analysis.report.forms import latex_marks
+from analysis.report import forms
 from analysis.report.numbers import Numbers
 from analysis.report.page import Facts, Figure, Page, Statements, Table
 
@@ -44,13 +45,19 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"kind": _kind, "variables": _variables, "breakable": _breakable}
-    made.globals |= {"light": LIGHT, "dark": DARK, "latex_marks": latex_marks()}
+    made.filters |= {"kind": _kind, "variables": _variables, "breakable": _breakable, "copied": _copied}
+    made.globals |= {"light": LIGHT, "dark": DARK}
     return made
 
 
 def _kind(block: Any) -> str:
     return {Table: "table", Figure: "figure", Facts: "facts", Statements: "statements"}[type(block)]
+
+
+def _copied(table: Table) -> dict[str, list[Sequence[str]]]:
+    """What of a table is copied: by form its lines before the rows, those of the rows in their order, those after."""
+    made = {"markdown": forms.markdown(table), "latex": forms.latex(table)}
+    return {form: [lines.before, lines.rows, lines.after] for form, lines in made.items()}
 
 
 def _breakable(name: str) -> Markup:

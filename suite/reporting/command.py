@@ -67,7 +67,8 @@ def table(*, results: str, kind: str, form: str) -> int:
     from analysis.report import forms
 
     shown = _tables(evidence, kind)
-    click.echo("\n".join(getattr(forms, form)(one) for one in shown), nl=False)
+    above = "### {}\n\n" if form == "markdown" and len(shown) > 1 else ""  # the others have titles
+    click.echo("\n".join(f"{above.format(one.title)}{getattr(forms, form)(one)}" for one in shown), nl=False)
     return 0
 
 

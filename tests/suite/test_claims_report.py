@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import suite
-from analysis.report import Cell, Column, Statements, Table, forms
+from analysis.report import Statements
 from suite.claims.base import Observation, share, typical
 from suite.claims.carrying import _plain, carry_out, claim, load
 from suite.cli import cli
@@ -76,16 +76,6 @@ def test_tables_of_claims(results) -> None:
     assert float(row["value"]) < 1e-20 and float(row["below"]) == 1e-20 and float(row["above"]) == -math.inf
     frame = suite.load_claims(results)
     assert list(frame["what"]) == ["loss after one step / before"]
-
-
-def test_latex_has_formulas_for_what_its_fonts_lack() -> None:
-    def told(text: str) -> str:
-        return forms.latex(Table("", "", [Column("says")], [[Cell(text)]])).splitlines()[-3].removesuffix(r" \\")
-
-    assert told("ε‖g‖ − √κ") == r"$\epsilon$$\|$g$\|$ $-$ $\surd$$\kappa$"
-    assert told("10⁻² θᵀθ Ωᵢ") == r"10$^{-}$$^{2}$ $\theta$$^{T}$$\theta$ $\Omega$$_{i}$"
-    words = [f"{entry.summary} {entry.meta['control']}" for entry in claim]
-    assert not {mark for text in words for mark in told(text) if ord(mark) > 0xFF}
 
 
 def test_a_page_says_what_is_drawn_and_from_which_seed_but_a_table_does_not(tmp_path) -> None:

@@ -236,7 +236,10 @@ def test_numbers_read_as_everywhere_else(page: Any) -> None:
     assert page.evaluate("values => values.map(plain)", [3.0, 0.25, "x"]) == [plain(v) for v in (3.0, 0.25, "x")]
 
 
-def test_tables_are_copied_in_three_forms(page: Any) -> None:
+def test_tables_are_copied_in_three_forms(page: Any, page_file: Path) -> None:
+    def printed(form: str) -> str:
+        return CliRunner().invoke(cli, ["table", "--format", form, "--results", str(page_file.parent)]).stdout
+
     page.evaluate("navigator.clipboard.writeText = async text => { window.copied = text; }")
     table = page.locator("#p-digits-mlp-verdicts")
 
@@ -249,10 +252,14 @@ def test_tables_are_copied_in_three_forms(page: Any) -> None:
     assert plain[0].startswith("optimizer,start,verdict,test accuracy,")
     assert len(plain) == 1 + rows
     assert any(line.startswith('"clip(sgd, norm=1.0) ') for line in plain)
-    assert copied("Markdown")[1].startswith("| --- | --- |")
-    latex = copied("LaTeX")
-    assert latex[0].startswith(r"\begin{tabular}{lllrr") and latex[-1] == r"\end{tabular}"
-    assert any(r"glorot\_normal" in line for line in latex)
+    for form in ("Markdown", "LaTeX"):
+        assert "\n".join(copied(form)) in printed(form.lower())
+    before = copied("LaTeX")
+    table.get_by_role("columnheader", name="optimizer").get_by_role("button").click()
+    after = copied("LaTeX")
+    assert sorted(before) == sorted(after) and after != before
+    names = [line.partition(" & ")[0] for line in after if line.endswith(r"\\")][1:]
+    assert names == sorted(names, key=str.lower) and r"clip(sgd, norm=1.0)" in names[-3]
 
 
 def test_figures_are_saved(page: Any, tmp_path: Path) -> None:

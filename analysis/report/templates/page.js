@@ -48,13 +48,7 @@ for (const button of all(document, "th button")) button.onclick = () => {
   table.tBodies[0].append(...rows.map(r => r[1]));
 };
 const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-const latexMarks = {{ latex_marks | tojson }}, escaped = text => [...text].map(c => latexMarks[c] ?? c).join("");
-const forms = {
-  csv: rows => rows.map(row => row.map(quoted).join(",")).join("\n"),
-  markdown: rows => [rows[0], rows[0].map(() => "---"), ...rows.slice(1)].map(row => `| ${row.map(c => c.replaceAll("|", "\\|")).join(" | ")} |`).join("\n"),
-  latex: (rows, right) => [`\\begin{tabular}{${right.map(r => r ? "r" : "l").join("")}}`, "\\toprule",
-    ...rows.map((row, i) => row.map(escaped).join(" & ") + " \\\\" + (i ? "" : "\n\\midrule")), "\\bottomrule", "\\end{tabular}"].join("\n"),
-};
+const lines = rows => rows.map(row => row.map(quoted).join(",")).join("\n") + "\n";
 const told = (button, words) => { const was = button.textContent; button.textContent = words; setTimeout(() => button.textContent = was, 1200); };
 async function copy(text) {
   try { await navigator.clipboard.writeText(text); } catch {
@@ -63,9 +57,10 @@ async function copy(text) {
   }
 }
 for (const button of all(document, "[data-copy]")) button.onclick = async () => {
-  const table = button.closest(".table").querySelector("table"), clean = c => c.textContent.replace(/\s+/g, " ").trim();
-  const rows = all(table, "tr").map(row => [...row.cells].map(clean));
-  await copy(forms[button.dataset.copy](rows, all(table, "th").map(th => th.classList.contains("n"))) + "\n");
+  const block = button.closest(".table"), clean = c => c.textContent.replace(/\s+/g, " ").trim();
+  const form = JSON.parse(block.querySelector("script").textContent)[button.dataset.copy];
+  const sorted = () => all(block, "tbody tr").map(row => form[1][row.dataset.i]);
+  await copy(form ? [...form[0], ...sorted(), ...form[2], ""].join("\n") : lines(all(block, "tr").map(row => [...row.cells].map(clean))));
   told(button, "copied");
 };
 
@@ -77,7 +72,7 @@ function numbers(id) {
 }
 function csv(columns) {
   const rows = [...columns.values()][0].map((_, i) => [...columns.values()].map(c => c[i] ?? ""));
-  return forms.csv([[...columns.keys()], ...rows].map(row => row.map(String))) + "\n";
+  return lines([[...columns.keys()], ...rows].map(row => row.map(String)));
 }
 function number(v) {
   if (typeof v !== "number" || v === 0) return String(v);
