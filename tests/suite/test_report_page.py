@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -16,6 +17,9 @@ from reported import NAMES, made_up, thirty
 
 from analysis.figures import DARK, LIGHT
 from analysis.numbers import number, plain
+from suite import records
+from suite.claims.base import claim, judged, typical
+from suite.claims.carrying import FOLDER, _about, _plain
 from suite.cli import cli
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -87,6 +91,26 @@ def test_it_fits_and_keeps_to_the_light_of_the_system(browser: Any, page_file: P
             ".map(t => parseFloat(getComputedStyle(t).fontSize) * Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b)))"
         )
         assert smallest > 7.5
+
+
+@pytest.mark.parametrize("width", [390, 700, 1060, 1280])
+def test_what_claims_come_to_is_drawn_and_nothing_lies_over_it(browser: Any, width: int, tmp_path: Path) -> None:
+    values = [1e-06 * 1.37**k for k in range(-12, 3)]
+    found = [typical("difference between two ends, wide / narrow, in nets of any depth", values, below=1)]
+    record = _about(claim.bind("wide_nets_end_low"), 100) | {"verdict": judged(found)}
+    records.save({**record, "observations": [_plain(each, 0.95) for each in found]}, tmp_path / FOLDER, "")
+    assert CliRunner().invoke(cli, ["report", "--results", str(tmp_path)]).exit_code == 0
+    for page in opened(browser, tmp_path / "report.html", width, "light"):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = page.locator(".statements dl div > dt, .statements dd > *").evaluate_all(
+            "all => all.map(e => { const r = document.createRange(); r.selectNodeContents(e);"
+            "const b = (e.className === 'span' ? e : r).getBoundingClientRect();"
+            "return [b.left, b.top, b.right, b.bottom]; })"
+        )
+        assert len(boxes) == 4 and all(right - left > 40 for left, _, right, _ in boxes)
+        for one, other in combinations(boxes, 2):
+            beside = one[2] <= other[0] + 1 or other[2] <= one[0] + 1
+            assert beside or one[3] <= other[1] + 2 or other[3] <= one[1] + 2, (one, other)
 
 
 def test_light_and_dark_can_be_switched(page: Any) -> None:
