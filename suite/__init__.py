@@ -109,7 +109,10 @@ def load(results: str = "results") -> Any:
 
 
 def load_claims(results: str = "results") -> Any:
-    """What claims came to, as a pandas frame with a row for each observation: see :mod:`suite.claims`."""
+    """What claims came to, as a pandas frame with a row for each observation: see :mod:`suite.claims`.
+
+    ``outdated`` says that a claim's experiment is another one now, ``failed`` why it could not be carried out since.
+    """
     from suite.claims.carrying import load
     from suite.reporting.claims import frame
 

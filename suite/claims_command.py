@@ -45,19 +45,18 @@ def claims(
 
     text = ", ".join(names) or "all"
     specs = asked(text, section, controls)
-    jobs = jobs or cores()
+    processes = 0 if jobs == 1 else min(jobs or cores(), len(specs))  # none but this one
     Store(Path(results) / FOLDER).ready()
     to = tables.console(sys.stderr)
     if not quiet:
-        tables.show(to, *tables.left_out(left_out(claim, text)), outlook(specs, results, jobs))
+        tables.show(to, *tables.left_out(left_out(claim, text)), outlook(specs, results, processes, seed))
     found: list[dict[str, Any]] = []
     try:
-        for record in carry_out_all(specs, results, jobs, force, controls, seed):
+        for record in carry_out_all(specs, results, processes, force, controls, seed):
             found.append(record)
             if not quiet:
-                took = duration(record["seconds"])
-                line = f"{len(found)} of {len(specs)}  {record['claim']}: {record['verdict']} in {took}"
-                tables.show(to, line)
+                took = f" in {duration(record['seconds'])}" if record["seconds"] else ""
+                tables.show(to, f"{len(found)} of {len(specs)}  {record['claim']}: {record['verdict']}{took}")
     except KeyboardInterrupt:
         raise _interrupted(found, len(specs), results) from None
     found.sort(key=place)
@@ -89,12 +88,12 @@ def asked(text: str, section: str = "", controls: bool = False) -> list[Spec]:
     return within
 
 
-def outlook(specs: Sequence[Spec], results: str, jobs: int) -> str:
+def outlook(specs: Sequence[Spec], results: str, processes: int, seed: int = 0) -> str:
     """How many claims are tried in how many processes, and how long those took that were tried before."""
-    names = {str(claim.short(spec)) for spec in specs}
-    took = [record.get("seconds", 0.0) for record in load(results) if record["claim"] in names]
-    told = f"{count(len(specs), 'claim')} in {count(min(jobs, len(specs)), 'process', 'processes')}"
-    if took:
+    names = {(str(claim.short(spec)), seed) for spec in specs}
+    took = [each.get("seconds", 0.0) for each in load(results) if (each["claim"], each["seed"]) in names]
+    told = f"{count(len(specs), 'claim')} in {count(max(processes, 1), 'process', 'processes')}"
+    if sum(took) >= 1:
         told += f"; {len(took)} tried here before, which took {span(sum(took))} of processor time"
     return told
 

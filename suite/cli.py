@@ -319,8 +319,8 @@ def check(**options: Any) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--section", default="", metavar="NUMBER", help="Only those of this section, such as 8.2.")
 @click.option("--controls", is_flag=True, help="Their controls, too, of which none may hold.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first of the seeds.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes to use.  [default: one per core]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="The first of the seeds.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes to use; 1 for this one.  [default: one per core]")
 @DATA
 @click.option("--results", default="results", show_default=True, metavar="DIR", help="Where results are kept.")
 @click.option("--force", is_flag=True, help="Train anew what is stored already.")

@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import spawn
 from multiprocessing.managers import SyncManager
+from multiprocessing.process import BaseProcess
 
 from problems.names import UsageError
 
@@ -58,9 +60,24 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def workers(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    """The processes of a pool that was not shut down."""
+    return list((pool._processes or {}).values())
+
+
+def ended(processes: Sequence[BaseProcess]) -> str:
+    """How that process of a pool ended which broke it, in words that follow on its name; the others are terminated."""
+    codes = [process.exitcode for process in processes if process.exitcode is not None]
+    code = min(codes, key=lambda code: code == -signal.SIGTERM, default=None)
+    if code is None or code >= 0:
+        return "ended itself" if code is None else f"ended itself with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"was ended by {name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
+
+
 def kill(pool: ProcessPoolExecutor) -> None:
     """End the workers at once; what they have not reported is not finished."""
-    processes = list((pool._processes or {}).values())
+    processes = workers(pool)
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()

@@ -24,15 +24,32 @@ MARGIN = 0.12  # of a line, beyond what lies on it
 
 def lead(found: Sequence[Record], shaded: str = "") -> str:
     """How many hold, and how to read what follows; ``shaded`` says how it is drawn where a claim lies, if it is."""
+    seeds = sorted({record["seed"] for record in found})
+    own = [[record for record in found if record["seed"] == seed] for seed in seeds]
+    told = [
+        _counted(each) + (f" (seeds from {s} on)" if s or seeds[1:] else "") for s, each in zip(seeds, own, strict=True)
+    ]
+    return (
+        f"{'; '.join(told)}. Each says where what is observed must lie{shaded}: it holds "
+        "if the intervals of all its observations lie within, it does not if one lies outside, and is undecided "
+        "otherwise. Medians over seeds, or shares of them; the intervals of a claim hold together at 95 %. Settings "
+        f"are tuned once for all seeds, and what chance does there is in no interval.{_doubts(found)}"
+    )
+
+
+def _counted(found: Sequence[Record]) -> str:
     counts = Counter(record["verdict"] for record in found)
     words = {"holds": ("holds", "hold"), "does not hold": ("does not", "do not"), "undecided": ("is open", "are open")}
     told = [f"{counts[verdict]} {words[verdict][counts[verdict] > 1]}" for verdict in VERDICTS if counts[verdict]]
-    return (
-        f"{count(len(found), 'claim')}: {', '.join(told)}. Each says where what is observed must lie{shaded}: it holds "
-        "if the intervals of all its observations lie within, it does not if one lies outside, and is undecided "
-        "otherwise. Medians over seeds, or shares of them; the intervals of a claim hold together at 95 %. Settings "
-        "are tuned once for all seeds, and what chance does there is in no interval."
-    )
+    return f"{count(len(found), 'claim')}: {', '.join(told)}"
+
+
+def _doubts(found: Sequence[Record]) -> str:
+    """How many verdicts are not those of the experiments as they are now."""
+    old = sum(record["outdated"] for record in found)
+    lost = sum("failed" in record for record in found)
+    told = f" {count(old, 'verdict is', 'verdicts are')} from older versions of the experiments." if old else ""
+    return told + (f" {count(lost, 'claim')} failed when tried again." if lost else "")
 
 
 def statements(found: Sequence[Record]) -> list[Statements]:
@@ -51,6 +68,8 @@ def _statement(record: Record) -> Statement:
         where.append(f"seeds from {record['seed']} on")
     if "control" in record:
         where.append(f"control, {record['control']['settings']}: {record['control']['verdict']}")
+    where += ["from an older version of the experiment"] if record["outdated"] else []
+    where += [f"failed when tried again: {record['failed']}"] if "failed" in record else []
     return Statement(record["says"], " · ".join(where), verdict, TONES[verdict], observed)
 
 
@@ -89,9 +108,12 @@ def claims_table(found: Sequence[Record]) -> Table:
 
 
 def _rows(record: Record) -> Iterator[list[Cell]]:
-    head = [Cell(record[key]) for key in ("section", "claim", "says", "verdict")] + [Cell(_control(record))]
+    doubts = [word for word, there in (("older", record["outdated"]), ("failed since", "failed" in record)) if there]
+    head = [Cell(record[key]) for key in ("section", "claim", "says")]
+    head += [Cell(record["verdict"], note=", ".join(doubts)), Cell(_control(record))]
+    first = f"from {record['seed']}" if record["seed"] else ""
     for i, each in enumerate(record["observations"]):
-        seeds = "" if each["statistic"] == "exact" else str(each["n"])
+        seeds = " ".join(filter(None, ("" if each["statistic"] == "exact" else str(each["n"]), first)))
         start = head if i == 0 else [Cell("")] * len(head)
         yield [*start, Cell(each["what"]), Cell(each["shown"]), Cell(each["claimed"]), Cell(seeds)]
 
@@ -110,6 +132,7 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
     rows = [
         {key: record[key] for key in about}
         | {"claim_verdict": record["verdict"], "control_verdict": _control(record)}
+        | {"outdated": record["outdated"], "failed": record.get("failed", "")}
         | {"what": each["what"], "statistic": each["statistic"]}
         | {key: float(each[key]) for key in numbers}
         | {"verdict": each["verdict"]}

@@ -60,7 +60,7 @@ def _summary(evidence: Evidence, found: Sequence[Contest]) -> str:
             (evidence.costs, "cost"),
             (evidence.spectra, "spectrum"),
             (evidence.landscapes, "look at a loss surface"),
-            (evidence.claims, "claim"),
+            ({record["claim"] for record in evidence.claims}, "claim"),
         )
         there = [_count(len(table), word) for table, word in counts if len(table)]
         return f"{', '.join(there) or 'nothing measured'}; no comparison yet."

@@ -44,7 +44,8 @@ def own(tmp_path):
 
 
 def invoke(*words: object):
-    return CliRunner().invoke(cli, ["claims", *map(str, words)])
+    """In this process, unless ``--jobs`` is among the words."""
+    return CliRunner().invoke(cli, ["claims", "--jobs", "1", *map(str, words)])
 
 
 # verdicts ---------------------------------------------------------------------------------

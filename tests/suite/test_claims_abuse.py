@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +16,10 @@ from suite.claims import claim
 from suite.claims.carrying import carry_out_all, load
 from suite.claims_command import asked, outlook
 from suite.cli import cli
+from suite.processes import ended
 
 OWN = '''
-import os, sys
+import os, signal, sys
 from suite.claims import claim, exactly, typical
 
 def fine(lab):
@@ -66,6 +68,11 @@ def prints():
 def dies():
     """It ends its process."""
     return lambda lab: os._exit(3)
+
+@claim(section="8.1")
+def crashes():
+    """It is ended."""
+    return lambda lab: os.kill(os.getpid(), signal.SIGKILL)
 '''
 
 
@@ -77,7 +84,8 @@ def mine(tmp_path):
 
 
 def invoke(*words: object):
-    return CliRunner().invoke(cli, ["claims", *map(str, words)])
+    """In this process, unless ``--jobs`` is among the words."""
+    return CliRunner().invoke(cli, ["claims", "--jobs", "1", *map(str, words)])
 
 
 def test_sections_may_be_numbers_and_others_stand_together_at_the_end(mine, tmp_path) -> None:
@@ -119,13 +127,35 @@ def test_stdout_has_what_claims_come_to_and_nothing_else(mine, tmp_path) -> None
 def test_a_process_that_dies_takes_no_other_claim_with_it(mine, tmp_path) -> None:
     shown = invoke(f"{mine}:dies", f"{mine}:of_*", "--jobs", 2, "--results", tmp_path)
     assert shown.exit_code == 1 and "4 claims: 3 hold, 1 failed" in shown.stdout, shown.output
-    assert "the process that tried it died, and so did another that tried it alone" in shown.stdout
+    assert "the process that tried it ended itself with exit code 3" in shown.stdout
     assert len(load(tmp_path)) == 3
+
+
+def test_of_a_pool_the_process_that_was_not_terminated_broke_it() -> None:
+    found = [[SimpleNamespace(exitcode=code) for code in codes] for codes in ((-15, 3), (-11, -15), (-9,), (None,))]
+    assert [ended(processes) for processes in found] == [
+        "ended itself with exit code 3",
+        "was ended by SIGSEGV",
+        "was ended by SIGKILL (out of memory?)",
+        "ended itself",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "how"), [("dies", "itself with exit code 3"), ("crashes", "by SIGKILL (out of memory?)")]
+)
+def test_one_claim_that_ends_its_process_does_not_end_the_command(mine, tmp_path, name, how) -> None:
+    shown = invoke(f"{mine}:{name}", "--jobs", 2, "--results", tmp_path, "--json")
+    assert shown.exit_code == 1, shown.output
+    [record] = json.loads(shown.stdout)["claims"]
+    assert record["verdict"] == "failed" and record["problem"].startswith("the process that tried it ")
+    assert record["problem"].endswith(how) and not load(tmp_path)
 
 
 def test_an_interrupt_that_an_experiment_catches_ends_the_command(monkeypatch, mine, tmp_path) -> None:
     monkeypatch.setattr(interrupts, "_pressed", True)
-    found = carry_out_all(asked(f"{mine}:of_*"), str(tmp_path), 1)
+    found = carry_out_all(asked(f"{mine}:of_*"), str(tmp_path), 0)
     assert next(found)["verdict"] == "holds"
     with pytest.raises(KeyboardInterrupt):
         next(found)
@@ -154,13 +184,14 @@ def test_names_may_be_left_out_as_arguments_of_their_own(mine, tmp_path) -> None
 
 def test_how_many_and_how_long_before_is_said_at_the_start(tmp_path) -> None:
     specs = asked("newton_jumps(size=4), newton_jumps(size=5)")
-    assert outlook(specs, str(tmp_path), 8) == "2 claims in 2 processes"
+    assert outlook(specs, str(tmp_path), 2) == "2 claims in 2 processes"
     shown = invoke("newton_jumps(size=4)", "--results", tmp_path)
     assert shown.stderr.startswith("1 claim in 1 process\n1 of 1  newton_jumps(size=4): holds in ")
-    told = outlook(specs, str(tmp_path), 1)
-    assert re.fullmatch(
-        r"2 claims in 1 process; 1 tried here before, which took [\d.]+ (s|min) of processor time", told
-    )
+    [file] = (tmp_path / "claims").glob("*.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 61.0}))
+    told = outlook(specs, str(tmp_path), 0)
+    assert told == "2 claims in 1 process; 1 tried here before, which took 61 s of processor time"
+    assert outlook(specs, str(tmp_path), 0, seed=7) == "2 claims in 1 process"
 
 
 def test_a_record_is_replaced_when_a_default_changes(monkeypatch, mine, tmp_path) -> None:
@@ -171,20 +202,26 @@ def test_a_record_is_replaced_when_a_default_changes(monkeypatch, mine, tmp_path
         mine.write_text(OWN.replace("lr: float = 1", f"lr: float = {limit}"))
         [spec] = asked(f"{mine}:other_control")
         assert spec.options["lr"] == limit
-        list(carry_out_all([spec], str(tmp_path), 1))
+        list(carry_out_all([spec], str(tmp_path), 0))
     assert [record["claim"] for record in load(tmp_path)] == [f"{mine}:other_control"]
 
 
 def test_damaged_records_are_named_and_passed_over(tmp_path) -> None:
     for size in (4, 5, 6, 7):
-        list(carry_out_all(asked(f"newton_jumps(size={size})"), str(tmp_path), 1))
-    [broken, other, old, _] = sorted((tmp_path / "claims").glob("*.json"))
+        list(carry_out_all(asked(f"newton_jumps(size={size})"), str(tmp_path), 0))
+    [broken, other, old, whole] = sorted((tmp_path / "claims").glob("*.json"))
     broken.write_text("{")
     other.write_text("[]")
     old.write_text(json.dumps({k: v for k, v in json.loads(old.read_text()).items() if k != "observations"}))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert len(load(tmp_path)) == 1
+    for wrong in ({"observations": [1]}, {"verdict": "maybe"}, {"observations": 3}, {"control": ""}):
+        other.write_text(json.dumps(json.loads(whole.read_text()) | wrong))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert len(load(tmp_path)) == 1
+        assert sum("its record lacks" in str(warning.message) for warning in said) == 2
     for each in ("not a readable record", "it is a list", "its record lacks"):
         assert any(each in str(warning.message) for warning in told)
     for command in ("report", "table"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import sys
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +18,7 @@ from analysis.report import Statements
 from suite.claims.base import Observation, share, typical
 from suite.claims.carrying import _plain, carry_out, claim, load
 from suite.cli import cli
-from suite.reporting.claims import line
+from suite.reporting.claims import claims_table, line
 from suite.reporting.evidence import Evidence
 from suite.reporting.page import page
 
@@ -55,16 +57,68 @@ def test_what_came_of_a_control_stays_while_the_claim_comes_to_the_same(tmp_path
         [record] = load(tmp_path)
         return record.get("control", {}).get("verdict")
 
-    carry_out(bound, str(tmp_path), controls=True)
-    assert "control" not in carry_out(bound, str(tmp_path))  # which was not asked for
-    assert kept() == "does not hold"
-    [file] = (tmp_path / "claims").glob("*.json")
-    file.write_text(file.read_text().replace("loss after one step", "another measure"))
-    carry_out(bound, str(tmp_path))
-    assert kept() is None
-    carry_out(bound, str(tmp_path), controls=True, seed=3)
-    carry_out(bound, str(tmp_path))
-    assert kept() is None
+    [before, after] = ["loss after one step", "another measure"]
+    for old, new in ((before, after), ('"fingerprint": "', '"fingerprint": "x'), ("gradient_descent", "momentum")):
+        carry_out(bound, str(tmp_path), controls=True)
+        assert "control" not in carry_out(bound, str(tmp_path))  # which was not asked for
+        assert kept() == "does not hold"
+        [file] = (tmp_path / "claims").glob("*.json")
+        file.write_text(file.read_text().replace(old, new))
+        carry_out(bound, str(tmp_path))
+        assert kept() is None
+
+
+def test_what_came_of_each_seed_stays_and_is_told_apart(tmp_path) -> None:
+    carry_out(claim.bind(SPEC), str(tmp_path), controls=True)
+    carry_out(claim.bind(SPEC), str(tmp_path), seed=7)
+    carry_out(claim.bind("steepest_descent_zigzags"), str(tmp_path), seed=7)
+    assert [(each["seed"], "control" in each) for each in load(tmp_path) if each["claim"] == SPEC] == [
+        (0, True),
+        (7, False),
+    ]
+    made = page(Evidence.read(str(tmp_path)))
+    assert made.summary.startswith("2 claims; ")
+    [section] = [section for section in made.sections if section.key == "claims"]
+    told = "1 claim: 1 holds (seeds from 0 on); 2 claims: 2 hold (seeds from 7 on). "
+    assert section.lead[0].startswith(told)
+    rows = [row for row in claims_table(load(tmp_path)).rows if row[1].text == SPEC]
+    assert [row[-1].text for row in rows] == ["", "from 7"]  # of one value
+
+
+def test_a_verdict_of_another_experiment_is_not_taken_for_this_ones(tmp_path) -> None:
+    mine, results = tmp_path / "mine.py", str(tmp_path / "results")
+    lines = ["from suite.claims import claim, exactly", "@claim()", "def one():", '    """It is one."""', ""]
+    [holds, other, raises] = [
+        "    return lambda lab: [exactly('x', 1, below=2)]",
+        "    return lambda lab: [exactly('x', 1, below=0)]",
+        "    return lambda lab: 1 / 0",
+    ]
+
+    def tried(body: str, again: bool = True) -> tuple[Any, Any]:
+        """What a new process makes of the claim as it is now, and of what is kept of it."""
+        mine.write_text("\n".join([*lines, body]))
+        claim._foreign.clear()
+        for name in [name for name in sys.modules if name.startswith("_suite_user.")]:
+            del sys.modules[name]
+        done = call("claims", f"{mine}:one", "--results", results, "--jobs", "1") if again else None
+        return done, load(results)[0]
+
+    done, record = tried(holds)
+    assert done.exit_code == 0 and not record["outdated"] and "failed" not in record
+    _, record = tried(other, again=False)
+    assert record["verdict"] == "holds" and record["outdated"]
+    assert "holds (older)" in call("table", "claims", "--results", results).stdout
+    done, record = tried(raises)
+    assert done.exit_code == 1 and record["verdict"] == "holds" and record["outdated"]
+    assert record["failed"].startswith("ZeroDivisionError")
+    [block, *_] = page(Evidence.read(results)).sections[0].blocks
+    assert "older version of the experiment · failed when tried again: ZeroDivisionError" in block.items[0].where
+    assert list(suite.load_claims(results)["failed"]) == [record["failed"]]
+    done, record = tried(other)
+    assert record["verdict"] == "does not hold" and not record["outdated"] and "failed" not in record
+    mine.unlink()  # on another machine nobody knows what the claim is now
+    claim._foreign.clear()
+    assert not load(results)[0]["outdated"]
 
 
 def test_tables_of_claims(results) -> None:
