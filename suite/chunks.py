@@ -7,17 +7,19 @@ depends on the problem and on the kind of device alone, so that a lane's sums do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from analysis.reductions import divisible
+from analysis.reductions import SAME
 from analysis.replay.recorder import Kernel
 from problems.problem import Batch, Problem
+from problems.references import RAISED
 
 MOST = 2048  # examples in a processor's chunk: what more of them make is not in its caches any more
 NUMBERS = 1 << 26  # of a forward pass over a processor's chunk, roughly
@@ -128,12 +130,28 @@ _known: WeakKeyDictionary[Problem, bool] = WeakKeyDictionary()
 
 
 def separable(problem: Problem, batch: Batch) -> bool:
-    """Whether the loss of examples is the mean of the losses of parts of them, as statistics of a batch prevent."""
+    """Whether the loss of examples is seen to be the mean of the losses of parts of them.
+
+    Statistics of a batch prevent it. Where it cannot be seen, as of a model that takes batches of one size alone, it
+    is not taken to be so.
+    """
     if problem not in _known:
-        count = torch.arange(problem.size, dtype=torch.float64)  # numbers in no order, without a draw
-        pieces = problem.layout.split((0.7 * count * count).sin().to(problem.like) / 8)
-        few = tuple(t[0, :TRIED] for t in problem.examples(batch))
-        rest = tuple(t[0] for t in batch[len(few) :])
-        loss = cast("Callable[[Any], Any]", lambda some: problem.loss_of(pieces, (*some, *rest)))
-        _known[problem] = divisible(loss, few, "mean") is None
+        _known[problem] = _seen(problem, batch)
     return _known[problem]
+
+
+def _seen(problem: Problem, batch: Batch) -> bool:
+    count = torch.arange(problem.size, dtype=torch.float64)  # numbers in no order, without a draw
+    pieces = problem.layout.split((0.7 * count * count).sin().to(problem.like) / 8)
+    few = tuple(t[0, :TRIED] for t in problem.examples(batch))
+    rest = tuple(t[0] for t in batch[len(few) :])
+    halves = (slice(TRIED // 2), slice(TRIED // 2, TRIED))
+    try:
+        with torch.no_grad():
+            whole, *parts = (
+                float(problem.loss_of(pieces, (*(t[some] for t in few), *rest))) for some in (slice(TRIED), *halves)
+            )
+    except RAISED:  # its own evaluation will say why
+        return False
+    near = math.isclose(whole, sum(parts) / 2, rel_tol=SAME, abs_tol=SAME * max(map(abs, parts)))
+    return near and math.isfinite(whole)

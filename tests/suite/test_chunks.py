@@ -118,6 +118,25 @@ def test_statistics_of_a_batch_are_taken_of_all_of_it(monkeypatch):
     assert all(map(torch.equal, _asked(made, 1, 0, "gradient"), whole))
 
 
+@pytest.mark.parametrize("spoiled", ["sizes", "nan", "sum"])
+def test_where_it_is_not_seen_to_be_a_mean_all_examples_are_taken_at_once(spoiled, monkeypatch):
+    """A model of batches of one size, a loss that is no number at the points that are tried, and a sum."""
+    made = problem.build(problem.bind(TINY + "mlp")).to("cpu", torch.float64)
+
+    def criterion(outputs, batch):
+        loss = made.criterion(outputs, batch)
+        if spoiled == "sizes":
+            return loss + 0 * outputs.reshape(200, 5).sum()
+        return loss * (len(batch[0]) if spoiled == "sum" else torch.nan)
+
+    other, batch = replace(made, criterion=criterion), tuple(t[None] for t in made.train.tensors)
+    theta = made.start(torch.Generator().manual_seed(0)).double()[None]
+    _small(monkeypatch, 33)
+    assert chunks.chunks(made, batch) is not None and chunks.chunks(other, batch) is None
+    if spoiled == "sizes":
+        assert torch.allclose(Objective(other, 1, batch).value(theta), Objective(made, 1, batch).value(theta))
+
+
 def test_each_chunk_finds_what_a_step_brings(monkeypatch):
     made = problem.build(problem.bind("continuation(digits_mlp)")).to("cpu", torch.float64)
     assert made.step_pieces
