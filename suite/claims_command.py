@@ -102,8 +102,10 @@ def _interrupted(found: Sequence[Mapping[str, Any]], of: int, results: str) -> c
     from suite.cli import Mistake
 
     kept = sum(record["verdict"] != FAILED for record in found)
-    words = f"{kept} of {count(of, 'claim')} and what was trained for others are kept in {Path(results) / FOLDER}"
-    return Mistake(f"interrupted; {words}, and the same command goes on from there", 130)
+    first = f"{kept} of {count(of, 'claim')} and what was trained for others are" if kept else "what was trained is"
+    return Mistake(
+        f"interrupted; {first} kept in {Path(results) / FOLDER}, and the same command goes on from there", 130
+    )
 
 
 def _section(spec: Spec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from problems.names import UsageError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _OURS = (_ROOT / "suite", _ROOT / "problems")
+_PYTHON = Path(sysconfig.get_path("stdlib"))
+_INSTALLED = {"site-packages", "dist-packages"}  # which may lie below Python's own
 
 
 def told(error: BaseException) -> str:
@@ -23,5 +26,6 @@ def told(error: BaseException) -> str:
 
 
 def _elsewhere(file: Path) -> bool:
-    """Whether a frame is in torch or in the suite, where an author need not look."""
-    return "torch" in file.parts or any(file.is_relative_to(folder) for folder in _OURS)
+    """Whether a frame is in torch, in Python or in the suite, where an author need not look."""
+    python = file.is_relative_to(_PYTHON) and not _INSTALLED & set(file.parts)
+    return python or "torch" in file.parts or any(file.is_relative_to(folder) for folder in _OURS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -17,7 +18,9 @@ ROUNDING = 2.0**-52  # of the minimum: what less than this is in excess of it, i
 
 
 def excess(runs: Runs) -> list[list[tuple[int, float]]]:
-    """(step, L − L*) of the training loss by seed, with the minimum L* that the problem knows."""
+    """(step, L − L*) of the training loss by seed, with the minimum L* that the problem knows; infinite from where a
+    run diverged on.
+    """
     from problems.problem import problem
 
     made = problem.build(parse(runs[0].run.problem))
@@ -25,7 +28,12 @@ def excess(runs: Runs) -> list[list[tuple[int, float]]]:
         raise UsageError(f"{made.name} knows no minimum of its loss; take a problem that does, as linear_regression")
     least = made.minimum.loss
     rounding = max(ROUNDING * least, sys.float_info.min)
-    return [[(k, max(loss - least, rounding)) for k, loss in each] for each in runs.course("train_loss")]
+    found = [[(k, max(loss - least, rounding)) for k, loss in each] for each in runs.course("train_loss")]
+    for each, course in zip(runs, found, strict=True):
+        if each.status == "diverged":
+            rest = range(course[-1][0] + 1, each.run.steps + 1)
+            course += [(k, math.inf) for k in rest if k % each.run.eval_every == 0 or k == each.run.steps]
+    return found
 
 
 def between(courses: Sequence[Sequence[tuple[int, float]]], low: float, high: float) -> list[float]:

@@ -171,7 +171,15 @@ def differences(of: Iterable[float], less: Iterable[float]) -> list[float]:
 
 
 def slope(x: Iterable[float], y: Iterable[float]) -> float:
-    """That of the straight line through (log x, log y) by least squares: the power p of y ∝ xᵖ; NaN-free input."""
+    """That of the straight line through (log x, log y) by least squares: the power p of y ∝ xᵖ.
+
+    Raises:
+        ExperimentError: one of them is not positive and finite, as where a run diverged or never arrived.
+    """
     import numpy as np
 
-    return float(np.polyfit(np.log(list(x)), np.log(list(y)), 1)[0])
+    found = list(x), list(y)
+    for each in (value for values in found for value in values):
+        if not 0 < each < math.inf:
+            raise ExperimentError(f"no power can be told where one of the values is {each:g}")
+    return float(np.polyfit(np.log(found[0]), np.log(found[1]), 1)[0])

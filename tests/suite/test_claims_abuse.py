@@ -19,7 +19,7 @@ from suite.cli import cli
 from suite.processes import ended
 
 OWN = '''
-import os, signal, sys
+import os, signal, statistics, sys
 from suite.claims import claim, exactly, typical
 
 def fine(lab):
@@ -58,6 +58,11 @@ def nothing():
 def undefined():
     """It has no value."""
     return lambda lab: [typical("x", [float("nan")], below=2)]
+
+@claim(section="8.1")
+def averages():
+    """It averages nothing."""
+    return lambda lab: statistics.fmean([])
 
 @claim(section="8.1")
 def prints():
@@ -113,8 +118,10 @@ def test_an_experiment_must_return_observations(mine, tmp_path, what, got) -> No
 
 def test_what_is_no_experiment_or_no_number_is_told_with_its_place(mine, tmp_path) -> None:
     assert "a function of a lab, got None" in invoke(f"{mine}:nothing", "--results", tmp_path).stdout
-    line = OWN.splitlines().index('    return lambda lab: [typical("x", [float("nan")], below=2)]') + 1
-    assert f"mine.py, line {line})" in invoke(f"{mine}:undefined", "--results", tmp_path).stdout
+    lines = OWN.splitlines()
+    for name, code in (("undefined", '[typical("x", [float("nan")], below=2)]'), ("averages", "statistics.fmean([])")):
+        line = lines.index(f"    return lambda lab: {code}") + 1
+        assert f"mine.py, line {line})" in invoke(f"{mine}:{name}", "--results", tmp_path).stdout
 
 
 def test_stdout_has_what_claims_come_to_and_nothing_else(mine, tmp_path) -> None:
@@ -163,13 +170,15 @@ def test_an_interrupt_that_an_experiment_catches_ends_the_command(monkeypatch, m
 
 
 def test_an_interrupt_says_what_is_kept(monkeypatch, mine, tmp_path) -> None:
-    def one(specs, *rest):
-        yield from carry_out_all(specs[:1], *rest)
-        raise KeyboardInterrupt
+    for done, kept in ((1, "1 of 3 claims and what was trained for others are kept"), (0, "what was trained is kept")):
 
-    monkeypatch.setattr("suite.claims_command.carry_out_all", one)
-    shown = invoke(f"{mine}:of_*", "--results", tmp_path)
-    assert shown.exit_code == 130 and "interrupted; 1 of 3 claims and what was trained for others" in shown.stderr
+        def one(specs, *rest, done=done):
+            yield from carry_out_all(specs[:done], *rest)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("suite.claims_command.carry_out_all", one)
+        shown = invoke(f"{mine}:of_*", "--results", tmp_path)
+        assert shown.exit_code == 130 and f"interrupted; {kept} in " in shown.stderr
 
 
 def test_names_may_be_left_out_as_arguments_of_their_own(mine, tmp_path) -> None:

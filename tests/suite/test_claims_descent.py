@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from problems import problem
 from suite.claims import claim
 from suite.claims.carrying import carry_out
 from suite.claims.descent import between, excess, last, slopes
-from suite.claims.lab import Lab, arm
+from suite.claims.lab import ExperimentError, Lab, arm
 
 
 @pytest.mark.parametrize("name", ["momentum_in_ravines", "terminal_velocity", "nesterov_on_convex"])
@@ -31,6 +33,15 @@ def test_an_excess_is_over_the_minimum_and_no_less_than_what_rounding_tells(tmp_
         assert found[0][1] == pytest.approx(course[0][1] - least)
         assert found[-1] == (400, pytest.approx(2.0**-52 * least, rel=20))
     assert last(excess(runs)) == [each[-1][1] for each in excess(runs)]
+
+
+def test_an_excess_is_infinite_from_where_a_run_diverged_on(tmp_path) -> None:
+    asked = arm("linear_regression", "sgd(lr=1e9)", steps=50, eval_every=20)
+    [found] = excess(Lab(tmp_path).train({"": asked}, 1)[""])
+    assert [step for step, _ in found] == [0, 20, 40, 50] and math.isfinite(found[0][1])
+    assert last([found]) == between([found], 20, 50) == [math.inf]
+    with pytest.raises(ExperimentError, match="no power can be told where one of the values is inf"):
+        slopes({1: [1.0], 2: last([found])})
 
 
 def test_a_problem_without_a_known_minimum_has_no_excess(tmp_path) -> None:
